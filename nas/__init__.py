@@ -1,0 +1,1 @@
+"""Differentiable architecture search: spaces, supernets, discrete networks, their training and their pictures."""

@@ -1,0 +1,582 @@
+"""Every picture of the pipeline, as PNG files whose bytes depend on nothing but the arguments.
+
+Each public function builds a figure and saves it; the builders (`_cell_figure`, `_alphas_figure`, …) return
+the figure itself. All figures are narrow, so that their text stays legible on a telephone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from nas.files import whole_file
+
+DPI = 150
+WIDTH = 6.4  # inches, of every figure whose width is free
+# For every kind of sight: Okabe and Ito's, yellow darkened to show on white, with darker ones behind them.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B3A000"),
+    *("#882255", "#332288", "#000000", "#999999", "#6B4C1E"),
+)
+MARKERS = "osD^vP*Xh<>p"
+INK, PAPER = "#333333", "#8A8A8A"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # matplotlib carries it, so every machine has it
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "legend.fontsize": 10.5,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#AAAAAA",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "xtick.color": "#AAAAAA",
+    "ytick.color": "#AAAAAA",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "figure.titlesize": 13,
+}
+
+History = Sequence[Mapping[str, float]]
+
+
+def draw_cell(edges: Sequence[tuple[str, int]], concat: Sequence[int], path: str | Path, *, title: str) -> None:
+    """Draw a cell: its two inputs, its nodes with the operations that feed them, and its output.
+
+    Parameters
+    ----------
+    edges : (operation, source state) pairs in node order, two per node; states 0 and 1 are the inputs c_{k-2} and
+        c_{k-1}, state 2+i is node i.
+    concat : the states whose concatenation is the output c_k.
+    path : the PNG file to write.
+    title : one line above the drawing.
+    """
+    _save(_cell_figure(edges, concat, title), path)
+
+
+def plot_alphas(rows: Sequence[Mapping[str, object]], path: str | Path, *, title: str) -> None:
+    """Plot how the architecture weights of one kind of cell evolve: a panel an edge, a line an operation.
+
+    `rows` holds {epoch: int, edge: "source-target" by state, operation: str, weight: float}, the weight after the
+    softmax.
+    """
+    _save(_alphas_figure(rows, title), path)
+
+
+def plot_search(histories: Mapping[str, History], path: str | Path) -> None:
+    """Plot accuracy and loss of each search on both halves of the training images.
+
+    `histories` maps a search to rows of {epoch, train_top1, valid_top1 (percent), train_loss, valid_loss}.
+    """
+    _save(_search_figure(histories), path)
+
+
+def plot_accuracy(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | Path) -> None:
+    """Plot accuracy against layers and against parameters, our results in colour and the paper's in grey.
+
+    Both hold {genotype, layers, params (millions), accuracy (percent)}; `ours` also deviation (percent over seeds, 0
+    for a single one). Either may be empty, not both. The accuracy axis follows the logarithm of the error: half a
+    percent between good networks could not be seen beside a network at 54 % otherwise.
+    """
+    _save(_accuracy_figure(ours, paper), path)
+
+
+def plot_training(histories: Mapping[str, History], path: str | Path) -> None:
+    """Plot accuracy and loss of the evaluated networks: a row of panels a genotype, a colour a number of layers.
+
+    `histories` maps GENOTYPE-LAYERS-SEED to rows of {epoch, train_loss, train_top1, test_loss, test_top1 (percent)}.
+    Raises ValueError if a name is of another form.
+    """
+    _save(_training_figure(histories), path)
+
+
+def gradcam_grid(
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]],
+    path: str | Path,
+) -> None:
+    """Show pictures in a labelled grid: a row for the inputs and for each network, a column for each image.
+
+    `rows` holds (title, H×W×3 uint8 pictures, the text below each or None). Raises ValueError if a row has not one
+    picture, and one text, for each column.
+    """
+    _save(_gradcam_figure(columns, rows), path)
+
+
+# What all figures share.
+
+
+def _new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    if layout:
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with rc_context(STYLE), whole_file(path) as temporary:
+        # matplotlib would name its version in the file.
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _text_width(text: str, size: float, weight: str = "normal") -> float:
+    """The width of a line of text in inches, `size` being in points."""
+    font = FontProperties(family="DejaVu Sans", weight=weight)
+    return TextPath((0, 0), text, size=size, prop=font).get_extents().width / 72
+
+
+def _legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put one legend under all panels, in as many columns as fit."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(figure, handles), frameon=False)
+
+
+def _legend_columns(figure: Figure, handles: Sequence[Line2D]) -> int:
+    size, symbol_and_gaps = STYLE["legend.fontsize"], 0.75
+    column = max(_text_width(str(handle.get_label()), size) for handle in handles) + symbol_and_gaps
+    return min(max(1, int(figure.get_figwidth() / column)), len(handles))
+
+
+def _solid_and_dashed(solid: str, dashed: str, histories: Iterable[History]) -> list[Line2D]:
+    marker = {"marker": "o"} if any(len(rows) == 1 for rows in histories) else {}
+    return [
+        Line2D([], [], color=INK, label=solid, **marker),
+        Line2D([], [], color=INK, label=dashed, linestyle="--", linewidth=1.3, markerfacecolor="white", **marker),
+    ]
+
+
+def _plot_history(axes: Axes, rows: History, key: str, **style: object) -> None:
+    # A line through a single point cannot be seen: mark it, hollow where the line would be dashed.
+    marker = {"marker": "o" if len(rows) == 1 else "", "markersize": 6}
+    if style.get("linestyle") == "--":
+        marker["markerfacecolor"] = "white"
+    axes.plot([row["epoch"] for row in rows], [row[key] for row in rows], **marker, **style)
+
+
+def _epoch_axis(axes: Axes, epochs: Sequence[float], most_ticks: int = 6) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most_ticks - 1, integer=True, min_n_ticks=1))
+    if min(epochs) == max(epochs):
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+
+
+# The drawing of a cell. Lengths are in inches; x grows to the right and y downwards.
+#
+# Each operation has a row of its own, in a column left of the nodes, so labels cannot meet. Each state that is read has
+# a vertical track left of the labels, and the rows of the operations that read it branch off there. Tracks of later
+# states lie further right: the line that brings a node's output back to its track then crosses no other track.
+
+ROW, GROUP_GAP, TRACK, TURN = 0.36, 0.2, 0.26, 0.11
+MARGIN, ARROW = 0.2, 0.36
+INPUT_TOP, INPUT_WIDTH, NODE_WIDTH, BOX_PAD = 0.62, 0.66, 0.46, 0.15
+LABEL_SIZE, TITLE_SIZE = 11, 13
+
+
+class _Places(NamedTuple):
+    rows: list[float]  # y of the first of each node's rows
+    bottom: float  # y of the lower side of the lowest node
+    tracks: dict[int, tuple[float, float]]  # state -> x of its track, and y where it begins
+    label_x: float  # left sides, of labels, nodes and the output
+    label_width: float
+    node_x: float
+    output_x: float
+
+
+def _places(edges: Sequence[tuple[str, int]]) -> _Places:
+    read = sorted({source for _, source in edges if source >= 2})
+    rows, y = [], INPUT_TOP + ROW + 0.42
+    for state in range(2, 2 + len(edges) // 2):
+        rows.append(y)
+        # A node that is read has a third row, for its way back to its track.
+        y += (3 if state in read else 2) * ROW + GROUP_GAP
+    first = MARGIN + INPUT_WIDTH / 2
+    second = first + INPUT_WIDTH + 0.1
+    tracks = {0: (first, INPUT_TOP + ROW), 1: (second, INPUT_TOP + ROW)}
+    tracks |= {state: (second + TRACK * i, rows[state - 2] + 2 * ROW + TURN) for i, state in enumerate(read, start=1)}
+    label_x = second + TRACK * len(read) + 0.34
+    label_width = max(_text_width(operation, LABEL_SIZE) for operation, _ in edges) + 0.24
+    node_x = label_x + label_width + ARROW
+    return _Places(
+        rows, rows[-1] + ROW + BOX_PAD, tracks, label_x, label_width, node_x, output_x=node_x + NODE_WIDTH + ARROW
+    )
+
+
+@rc_context(STYLE)
+def _cell_figure(edges: Sequence[tuple[str, int]], concat: Sequence[int], title: str) -> Figure:
+    at = _places(edges)
+    joined_inputs = [state for state in sorted(concat) if state < 2]
+    bottom = at.bottom + len(joined_inputs) * ROW
+    width = max(at.output_x + NODE_WIDTH, MARGIN + _text_width(title, TITLE_SIZE, "bold")) + MARGIN
+    axes = _canvas(width, bottom + MARGIN)
+    axes.text(MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold", va="top", parse_math=False)
+    for state in (0, 1):
+        left, name = at.tracks[state][0] - INPUT_WIDTH / 2, _state_name(state)
+        _box(axes, left, INPUT_TOP, INPUT_WIDTH, ROW, name, _state_colour(state))
+    top = at.rows[0] - BOX_PAD
+    _box(axes, at.output_x, top, NODE_WIDTH, bottom - top, "$c_k$", INK)
+    for i, (operation, source) in enumerate(edges):
+        y, colour = at.rows[i // 2] + i % 2 * ROW, _state_colour(source)
+        _branch(axes, at.tracks[source], y, at.label_x, colour)
+        _label(axes, at.label_x, y, at.label_width, operation, colour)
+        _arrow(axes, at.label_x + at.label_width, at.node_x, y, colour)
+    for i, state in enumerate(joined_inputs):
+        y, colour = at.bottom + (i + 0.6) * ROW, _state_colour(state)
+        _branch(axes, at.tracks[state], y, at.node_x, colour)
+        _arrow(axes, at.node_x, at.output_x, y, colour)
+    for node, y in enumerate(at.rows):
+        _node(axes, node, y, at, in_output=node + 2 in concat)
+    return axes.figure
+
+
+def _canvas(width: float, height: float) -> Axes:
+    """Axes without a frame that cover a new figure and count in inches, y downwards."""
+    axes = _new_figure(width, height, layout=None).add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return axes
+
+
+def _state_colour(state: int) -> str:
+    return COLOURS[state % len(COLOURS)]
+
+
+def _node(axes: Axes, node: int, y: float, at: _Places, *, in_output: bool) -> None:
+    state, colour = node + 2, _state_colour(node + 2)
+    _box(axes, at.node_x, y - BOX_PAD, NODE_WIDTH, ROW + 2 * BOX_PAD, str(node), colour)
+    if in_output:
+        _arrow(axes, at.node_x + NODE_WIDTH, at.output_x, y + ROW / 2, colour)
+    if state in at.tracks:
+        _way_back(axes, at.node_x + NODE_WIDTH / 2, y + ROW + BOX_PAD, y + 2 * ROW, at.tracks[state], colour)
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
+    tint = to_hex(0.82 + 0.18 * np.array(to_rgb(colour)))
+    shape = "round,pad=0,rounding_size=0.07"
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle=shape, fc=tint, ec=colour, lw=1.5, zorder=4, gid="box")
+    )
+    axes.text(x + width / 2, y + height / 2, text, size=13, ha="center", va="center", zorder=5)
+
+
+def _label(axes: Axes, x: float, y: float, width: float, text: str, colour: str) -> None:
+    height = 0.28
+    shape = f"round,pad=0,rounding_size={height / 2}"
+    corner = (x, y - height / 2)
+    outline = {"boxstyle": shape, "fc": "white", "ec": colour, "lw": 1.2, "gid": "pill"}
+    axes.add_patch(FancyBboxPatch(corner, width, height, zorder=4, **outline))
+    style = {"size": LABEL_SIZE, "ha": "center", "va": "center_baseline", "parse_math": False, "gid": "label"}
+    axes.text(x + width / 2, y, text, zorder=5, **style)
+
+
+def _arrow(axes: Axes, start: float, end: float, y: float, colour: str) -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 13, "shrinkA": 0, "shrinkB": 0, "lw": 1.6}
+    axes.add_patch(FancyArrowPatch((start, y), (end, y), color=colour, zorder=3, gid="arrow", **style))
+
+
+def _line(axes: Axes, points: list[tuple[float, float]], steps: str, colour: str, zorder: float) -> None:
+    """Draw a line through `points`; a step is M to start, L to go straight, CC to round the first of two points."""
+    codes = [{"M": Outline.MOVETO, "L": Outline.LINETO, "C": Outline.CURVE3}[step] for step in steps]
+    axes.add_patch(PathPatch(Outline(points, codes), fc="none", ec=colour, lw=1.8, zorder=zorder, gid="line"))
+
+
+def _branch(axes: Axes, track: tuple[float, float], y: float, end: float, colour: str) -> None:
+    """Follow a track down to row `y` and turn right, over the tracks in between."""
+    x, start = track
+    _line(axes, [(x, start), (x, y - TURN)], "ML", colour, 1)
+    # A white band under the line interrupts the tracks that it crosses: nothing joins there.
+    axes.add_patch(PathPatch(Outline([(x + TURN, y), (end, y)]), ec="white", lw=6, capstyle="butt", zorder=2))
+    _line(axes, [(x, y - TURN), (x, y), (x + TURN, y), (end, y)], "MCCL", colour, 3)
+
+
+def _way_back(axes: Axes, x: float, top: float, y: float, track: tuple[float, float], colour: str) -> None:
+    """Lead from a node's lower side (`x`, `top`) down to row `y`, left along it, and down into the node's track."""
+    to, start = track
+    points = [(x, top), (x, y - TURN), (x, y), (x - TURN, y), (to + TURN, y), (to, y), (to, start)]
+    _line(axes, points, "MLCCLCC", colour, 1)
+
+
+# Curves.
+
+
+@rc_context(STYLE)
+def _alphas_figure(rows: Sequence[Mapping], title: str) -> Figure:
+    curves: dict[tuple[int, int], dict[str, list[Mapping]]] = {}  # (target, source) -> operation -> rows
+    for row in rows:
+        source, target = map(int, str(row["edge"]).split("-"))
+        curves.setdefault((target, source), {}).setdefault(row["operation"], []).append(row)
+    styles = _operation_styles(row["operation"] for row in rows)
+    handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    figure, panels = _small_multiples(len(curves), handles, title)
+    figure.supylabel("softmax weight", size=11, x=0.1 / WIDTH, ha="left")
+    for axes, (target, source) in zip(panels, sorted(curves), strict=True):
+        axes.set_title(f"{_state_name(source)} → {_state_name(target)}", pad=4)
+        for name, series in curves[target, source].items():
+            _plot_history(axes, sorted(series, key=lambda row: row["epoch"]), "weight", **styles[name])
+    _weight_axis(panels[0], [row["weight"] for row in rows])
+    _epoch_axis(panels[0], [row["epoch"] for row in rows], most_ticks=4)
+    return figure
+
+
+def _operation_styles(operations: Iterable[str]) -> dict[str, dict[str, object]]:
+    # Beyond six, hues come near each other: the dashes keep them apart.
+    names = dict.fromkeys(operations)
+    dashes = (0, (3, 1.2))
+    return {
+        name: {"color": COLOURS[i % len(COLOURS)], "linestyle": "-" if i < 6 else dashes}
+        for i, name in enumerate(names)
+    }
+
+
+def _small_multiples(count: int, handles: Sequence[Line2D], title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels over epochs with common scales, and a legend under them.
+
+    The grid is measured out here: an automatic layout would tear a gap across it for the epochs under a panel that has
+    no panel below.
+    """
+    columns = min(3 if count <= 15 else 4, count)
+    lines = -(-count // columns)
+    panel, gap, above = 1.1, 0.38, 0.75  # inches
+    figure = _new_figure(WIDTH, 1, layout=None)
+    legend = 0.3 + 0.23 * -(-len(handles) // _legend_columns(figure, handles))
+    below = legend + 0.5
+    height = above + lines * panel + (lines - 1) * gap + below
+    figure.set_figheight(height)
+    figure.suptitle(title, weight="bold", y=1 - 0.12 / height, va="top", parse_math=False)
+    sides = {"left": 0.9 / WIDTH, "right": 1 - 0.2 / WIDTH, "bottom": below / height, "top": 1 - above / height}
+    grid = figure.add_gridspec(lines, columns, hspace=gap / panel, wspace=0.12, **sides)
+    panels: list[Axes] = []
+    for i in range(count):
+        first = panels[0] if panels else None
+        axes = figure.add_subplot(grid[i // columns, i % columns], sharex=first, sharey=first)
+        lowest = i + columns >= count
+        axes.set_xlabel("epoch" if lowest else "")
+        axes.tick_params(labelbottom=lowest, labelleft=i % columns == 0)
+        panels.append(axes)
+    _legend_below(figure, handles)
+    return figure, panels
+
+
+def _weight_axis(axes: Axes, weights: Sequence[float]) -> None:
+    """Fit the axis to the weights, but leave differences below a thousandth, as after one epoch, looking small."""
+    middle, reach = (max(weights) + min(weights)) / 2, (max(weights) - min(weights)) / 2
+    reach = 1.06 * max(reach, 0.005)
+    axes.set_ylim(middle - reach, middle + reach)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _state_name(state: int) -> str:
+    return ("$c_{k{-}2}$", "$c_{k{-}1}$")[state] if state < 2 else f"node {state - 2}"
+
+
+@rc_context(STYLE)
+def _search_figure(histories: Mapping[str, History]) -> Figure:
+    figure = _new_figure(WIDTH, 7.2)
+    accuracy, loss = figure.subplots(2, 1, sharex=True)
+    handles = []
+    for i, (name, rows) in enumerate(histories.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        for axes, measure in ((accuracy, "top1"), (loss, "loss")):
+            _plot_history(axes, rows, f"train_{measure}", color=colour, linestyle="--", linewidth=1.3)
+            _plot_history(axes, rows, f"valid_{measure}", color=colour)
+        handles.append(Line2D([], [], color=colour, label=name, linewidth=3))
+    accuracy.set_ylabel("top-1 accuracy (%)")
+    loss.set(xlabel="epoch", ylabel="cross-entropy loss")
+    _epoch_axis(loss, [row["epoch"] for rows in histories.values() for row in rows])
+    _legend_below(figure, handles + _solid_and_dashed("validation half", "training half", histories.values()))
+    return figure
+
+
+@rc_context(STYLE)
+def _training_figure(histories: Mapping[str, History]) -> Figure:
+    runs: dict[str, list[tuple[int, History]]] = {}
+    for name, rows in histories.items():
+        genotype, layers = _genotype_and_layers(name)
+        runs.setdefault(genotype, []).append((layers, rows))
+    depths = sorted({layers for group in runs.values() for layers, _ in group})
+    # Dark to light from deep to shallow, without the pale end of the scale, which would be lost on white.
+    colours = dict(zip(reversed(depths), colormaps["plasma"](np.linspace(0.02, 0.88, len(depths))), strict=True))
+    figure = _new_figure(WIDTH, 2.5 * len(runs) + 1.2)
+    panels = figure.subplots(len(runs), 2, sharex=True, sharey="col", squeeze=False)
+    for (accuracy, loss), (genotype, group) in zip(panels, runs.items(), strict=True):
+        for layers, rows in sorted(group, key=itemgetter(0)):
+            for axes, measure in ((accuracy, "top1"), (loss, "loss")):
+                faint = {"linestyle": "--", "linewidth": 0.8, "alpha": 0.7}
+                _plot_history(axes, rows, f"train_{measure}", color=colours[layers], **faint)
+                _plot_history(axes, rows, f"test_{measure}", color=colours[layers], linewidth=1.2)
+        accuracy.set_title(genotype, loc="left", weight="bold", parse_math=False)
+        accuracy.set_ylabel("top-1 accuracy (%)")
+        loss.set_ylabel("cross-entropy loss")
+    for axes in panels[-1]:
+        axes.set_xlabel("epoch")
+    _epoch_axis(panels[0, 0], [row["epoch"] for rows in histories.values() for row in rows])
+    handles = [Line2D([], [], color=colours[n], label=f"{n} layer{'s' * (n > 1)}", linewidth=3) for n in depths]
+    _legend_below(figure, handles + _solid_and_dashed("test", "training", histories.values()))
+    return figure
+
+
+def _genotype_and_layers(run: str) -> tuple[str, int]:
+    genotype, *numbers = run.rsplit("-", 2)  # a genotype may contain hyphens
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"a run must be named GENOTYPE-LAYERS-SEED, not {run!r}")
+    return genotype, int(numbers[0])
+
+
+# Accuracy against size.
+
+SATURATION = 0.5  # percent, added to the error so that an accuracy of 100 % has a place
+ACCURACY_TICKS = (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 100)
+
+
+def _from_accuracy(accuracy: np.ndarray) -> np.ndarray:
+    return -np.log10(np.maximum(100 + SATURATION - np.asarray(accuracy, float), 1e-3))
+
+
+def _to_accuracy(height: np.ndarray) -> np.ndarray:
+    return 100 + SATURATION - 10.0 ** -np.asarray(height, float)
+
+
+@rc_context(STYLE)
+def _accuracy_figure(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> Figure:
+    figure = _new_figure(WIDTH, 8.2)
+    panels = figure.subplots(2, 1, sharey=True)
+    handles = []
+    # A genotype has the same marker in both.
+    markers = dict(zip(_by_genotype([*paper, *ours]), cycle(MARKERS), strict=False))
+    for (genotype, points), colour in zip(_by_genotype(ours).items(), cycle(COLOURS), strict=False):
+        style = {"color": colour, "marker": markers[genotype], "markersize": 6, "zorder": 3}
+        handles.append(_plot_points(panels, points, genotype, **style))
+    for genotype, points in _by_genotype(paper).items():
+        style = {"color": PAPER, "marker": markers[genotype], "markersize": 7, "markerfacecolor": "white"}
+        handles.append(_plot_points(panels, points, f"{genotype} (paper)", linestyle=":", linewidth=1.1, **style))
+    for axes, label in zip(panels, ("layers", "parameters (millions)"), strict=True):
+        axes.set(xlabel=label, ylabel="test accuracy (%)")
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _parameter_axis(panels[1], [point["params"] for point in (*ours, *paper)])
+    spans = [(point["accuracy"], point.get("deviation", 0.0)) for point in (*ours, *paper)]
+    _accuracy_axis(panels[0], min(a - d for a, d in spans), max(a + d for a, d in spans))
+    _legend_below(figure, handles)
+    return figure
+
+
+def _by_genotype(points: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    groups: dict[str, list[Mapping]] = {}
+    for point in points:
+        groups.setdefault(point["genotype"], []).append(point)
+    return groups
+
+
+def _plot_points(panels: Sequence[Axes], points: list[Mapping], label: str, **style: object) -> Line2D:
+    """Plot one genotype's accuracies in both panels; return a legend entry for them."""
+    for axes, key in zip(panels, ("layers", "params"), strict=True):
+        ordered = sorted(points, key=lambda point: point[key])
+        x, y = [point[key] for point in ordered], [point["accuracy"] for point in ordered]
+        axes.plot(x, y, label=label, **style)
+        spread = [(p[key], p["accuracy"], p["deviation"]) for p in ordered if p.get("deviation", 0.0) > 0]
+        for at, mean, deviation in spread:
+            above = min(deviation, 100 - mean)  # no accuracy lies above 100 %
+            bars = {"ecolor": style["color"], "capsize": 3, "elinewidth": 1.2}
+            axes.errorbar(at, mean, [[deviation], [above]], fmt="none", **bars)
+    return Line2D([], [], label=label, **style)
+
+
+def _accuracy_axis(axes: Axes, lowest: float, highest: float) -> None:
+    """Scale the axis by the logarithm of the error, from the `lowest` to the `highest` accuracy in percent."""
+    axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+    bottom, top = _from_accuracy(np.array([max(lowest, 0), min(highest, 100)]))
+    margin = max(0.06 * (top - bottom), 0.02)
+    bottom, top = bottom - margin, min(top + margin, -np.log10(0.6 * SATURATION))
+    axes.set_ylim(*_to_accuracy(np.array([bottom, top])))
+    axes.yaxis.set_major_locator(FixedLocator(_accuracy_ticks(bottom, top)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _accuracy_ticks(bottom: float, top: float) -> list[float]:
+    ticks: list[float] = []
+    for tick in sorted(ACCURACY_TICKS, reverse=True):
+        height = _from_accuracy(tick)
+        clear = not ticks or _from_accuracy(ticks[-1]) - height > 0.045 * (top - bottom)
+        if bottom <= height <= top and clear:
+            ticks.append(tick)
+    if len(ticks) >= 3:
+        return ticks
+    low, high = _to_accuracy(np.array([bottom, top]))
+    return [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= min(high, 100)]
+
+
+def _parameter_axis(axes: Axes, params: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(min(params) / 1.6, max(params) * 1.6)  # wide enough to hold a tick, however few the points
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+# Pictures. Lengths are in inches, as in the drawing of a cell.
+
+PICTURE, PICTURE_GAP, HEADING, CAPTION, ROW_GAP = 1.4, 0.12, 0.32, 0.26, 0.08
+CAPTION_SIZE = 10.5
+
+
+@rc_context(STYLE)
+def _gradcam_figure(
+    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]]
+) -> Figure:
+    under = [caption for _, _, captions in rows for caption in captions or ()]
+    step = max(PICTURE, *(_text_width(text, CAPTION_SIZE) for text in (*columns, *under))) + PICTURE_GAP
+    longest_title = max(_text_width(title, 11, "bold") for title, _, _ in rows)
+    width = max(len(columns) * step - PICTURE_GAP, longest_title) + 2 * MARGIN
+    tall = [max(len(picture) / len(picture[0]) for picture in pictures) * PICTURE for _, pictures, _ in rows]
+    texts = [HEADING + (CAPTION if captions else 0) + ROW_GAP for _, _, captions in rows]
+    canvas = _canvas(width, MARGIN + CAPTION + sum(tall) + sum(texts) + MARGIN - ROW_GAP)
+    centres = [MARGIN + i * step + (step - PICTURE_GAP) / 2 for i in range(len(columns))]
+    y = MARGIN
+    for i, (title, pictures, captions) in enumerate(rows):
+        canvas.text(MARGIN, y + HEADING / 2, title, size=11, weight="bold", va="center", parse_math=False)
+        y += HEADING
+        if i == 0:
+            y = _captions(canvas, centres, columns, y)
+        for x, picture in zip(centres, pictures, strict=True):
+            _picture(canvas, x - PICTURE / 2, y, tall[i], picture)
+        y += tall[i]
+        if captions:
+            y = _captions(canvas, centres, captions, y)
+        y += ROW_GAP
+    return canvas.figure
+
+
+def _captions(canvas: Axes, centres: Sequence[float], texts: Sequence[str], y: float) -> float:
+    """Write a line of texts under `y`; return the y below it."""
+    for x, text in zip(centres, texts, strict=True):
+        canvas.text(x, y + CAPTION / 2, text, size=CAPTION_SIZE, ha="center", va="center", parse_math=False)
+    return y + CAPTION
+
+
+def _picture(canvas: Axes, x: float, y: float, height: float, picture: np.ndarray) -> None:
+    total_width, total_height = canvas.figure.get_size_inches()
+    place = (x / total_width, 1 - (y + height) / total_height, PICTURE / total_width, height / total_height)
+    axes = canvas.figure.add_axes(place)
+    axes.imshow(picture, interpolation="nearest")
+    axes.axis("off")

@@ -1,0 +1,237 @@
+"""Genotypes: the discrete cells that a search ends in, the published ones, and how one is read off α."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.errors import UserError
+
+if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
+    from torch import Tensor
+
+Edge = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A normal and a reduction cell (DARTS, section 2.1).
+
+    Parameters
+    ----------
+    normal, reduce : sequence of (operation, state)
+        Two edges a node, in node order. States 0 and 1 are the outputs of the two cells before, state 2 + i is node i.
+    normal_concat, reduce_concat : sequence of int
+        The states whose concatenation is the cell's output.
+
+    Raises
+    ------
+    ValueError
+        If the edges do not come in pairs from distinct states, or an edge or the output names a state that does not
+        exist yet.
+    """
+
+    normal: tuple[Edge, ...]
+    normal_concat: tuple[int, ...]
+    reduce: tuple[Edge, ...]
+    reduce_concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for cell in ("normal", "reduce"):
+            edges = tuple((str(operation), _state(state)) for operation, state in getattr(self, cell))
+            concat = tuple(_state(state) for state in getattr(self, f"{cell}_concat"))
+            object.__setattr__(self, cell, edges)
+            object.__setattr__(self, f"{cell}_concat", concat)
+            _check_cell(cell, edges, concat)
+
+    @classmethod
+    def from_dict(cls, value: dict) -> Genotype:
+        """Read what `to_dict` gives, or the same with tuples. Raises ValueError if a key is missing or unknown."""
+        keys = ("normal", "normal_concat", "reduce", "reduce_concat")
+        if not isinstance(value, dict) or set(value) != set(keys):
+            found = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(f"a genotype has the keys {', '.join(keys)}, not {found}")
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ValueError(f'a cell is a list of ["operation", state] pairs and a list of states ({error})') from None
+
+    def to_dict(self) -> dict[str, list]:
+        """The four fields as lists, ready for JSON: ``{"normal": [["sep_conv_3x3", 0], …], …}``."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def operations(self) -> set[str]:
+        """Names of the operations that either cell uses."""
+        return {operation for operation, _ in self.normal + self.reduce}
+
+
+def _state(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a state is an integer, not {value!r}")
+    return value
+
+
+def _check_cell(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> None:
+    if not edges or len(edges) % 2:
+        raise ValueError(f"the {cell} cell needs two edges a node, not {len(edges)} in all")
+    for i, (operation, state) in enumerate(edges):
+        if not 0 <= state < 2 + i // 2:
+            raise ValueError(f"edge {i} of the {cell} cell ({operation}) comes from state {state}, which is not before it")
+    for node in range(len(edges) // 2):
+        if edges[2 * node][1] == edges[2 * node + 1][1]:
+            raise ValueError(f"both edges into node {node} of the {cell} cell come from state {edges[2 * node][1]}")
+    states = 2 + len(edges) // 2
+    if not concat or not all(0 <= state < states for state in concat) or len(set(concat)) < len(concat):
+        raise ValueError(f"{cell}_concat must name distinct states from 0 to {states - 1}, not {list(concat)}")
+
+
+def load(path: str | Path) -> Genotype:
+    """Read a genotype from a JSON file of the form that `Genotype.to_dict` gives.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not JSON or not a genotype; the message says why.
+    """
+    try:
+        return Genotype.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is no genotype: {error}") from None
+
+
+def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tensor) -> Genotype:
+    """Read a genotype off the architecture weights (DARTS, section 2.4).
+
+    Each node keeps the two incoming edges whose strongest operation other than ``none`` has the largest softmax
+    weight, and on each of them that operation. Of equal weights the earlier edge and operation win.
+
+    Parameters
+    ----------
+    operations : sequence of str
+        Names of the columns of α.
+    alphas_normal, alphas_reduce : Tensor, edges × operations
+        α before the softmax, rows in node order: 2 edges into node 0, 3 into node 1, and so on.
+    """
+    return _derive(operations, *(alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce)))
+
+
+def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
+    """The genotype at the last epoch of an alphas.csv, given as its rows: epoch, cell, edge, operation, weight."""
+    last = max(int(row["epoch"]) for row in rows)
+    final = [row for row in rows if int(row["epoch"]) == last]
+    operations = list(dict.fromkeys(row["operation"] for row in final))
+    weights = {cell: [float(row["weight"]) for row in final if row["cell"] == cell] for cell in ("normal", "reduce")}
+    width = len(operations)
+    tables = ([flat[i : i + width] for i in range(0, len(flat), width)] for flat in weights.values())
+    return _derive(operations, *tables)
+
+
+def _derive(operations: Sequence[str], normal: list[list[float]], reduce: list[list[float]]) -> Genotype:
+    cells = [_strongest(operations, weights) for weights in (normal, reduce)]
+    concat = tuple(range(2, 2 + len(cells[0]) // 2))
+    return Genotype(cells[0], concat, cells[1], concat)
+
+
+def _strongest(operations: Sequence[str], weights: list[list[float]]) -> tuple[Edge, ...]:
+    chosen: list[Edge] = []
+    start, inputs = 0, 2
+    while start < len(weights):
+        best = [
+            max((weight, -k) for k, weight in enumerate(row) if operations[k] != "none")
+            for row in weights[start : start + inputs]
+        ]
+        kept = sorted(range(inputs), key=lambda state: (-best[state][0], state))[:2]
+        chosen += [(operations[-best[state][1]], state) for state in kept]
+        start, inputs = start + inputs, inputs + 1
+    return tuple(chosen)
+
+
+def edges(nodes: int) -> list[tuple[int, int]]:
+    """(source state, target state) of every edge of a cell with `nodes` nodes, in the order of α's rows."""
+    return [(source, 2 + node) for node in range(nodes) for source in range(2 + node)]
+
+
+_NODES = (2, 3, 4, 5)
+
+PUBLISHED: dict[str, Genotype] = {
+    # DARTS (Liu et al., 2019), first order
+    "DARTS_V1": Genotype(
+        normal=(
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("skip_connect", 0),
+            ("sep_conv_3x3", 1),
+            ("skip_connect", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("skip_connect", 2),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 1),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("skip_connect", 2),
+            ("avg_pool_3x3", 0),
+        ),
+        reduce_concat=_NODES,
+    ),
+    # DARTS (Liu et al., 2019), second order
+    "DARTS_V2": Genotype(
+        normal=(
+            ("sep_conv_3x3", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 1),
+            ("skip_connect", 0),
+            ("skip_connect", 0),
+            ("dil_conv_3x3", 2),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 1),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 1),
+            ("max_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 1),
+        ),
+        reduce_concat=_NODES,
+    ),
+    # PIBConv (Ahmadian et al., 2023), Fig. 4
+    "DARTS_PseudoInvBn": Genotype(
+        normal=(
+            ("pib_conv_3x3", 0),
+            ("pib_conv_5x5", 1),
+            ("pib_conv_3x3", 0),
+            ("pib_conv_3x3", 2),
+            ("pib_conv_3x3", 2),
+            ("pib_conv_3x3", 1),
+            ("pib_conv_3x3", 1),
+            ("pib_conv_3x3", 3),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("avg_pool_3x3", 0),
+            ("pib_conv_5x5", 1),
+            ("avg_pool_3x3", 0),
+            ("dil_conv_5x5", 2),
+            ("avg_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("pib_conv_3x3", 3),
+            ("pib_conv_3x3", 0),
+        ),
+        reduce_concat=_NODES,
+    ),
+}

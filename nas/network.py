@@ -1,0 +1,218 @@
+"""The discrete network that a genotype stands for (DARTS, section 3.1; NASNet's macro structure)."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nas.errors import UserError, suggest
+from nas.files import whole_file
+from nas.genotypes import Genotype
+from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
+
+
+class Cell(nn.Module):
+    """A directed graph of operations: each node sums two of them, the output concatenates nodes.
+
+    ``forward(before_last, last, drop)``: N × C × H × W maps of the two cells before → N × len(concat)·channels × H' × W'.
+    """
+
+    def __init__(
+        self,
+        edges: tuple[tuple[str, int], ...],
+        concat: tuple[int, ...],
+        channels_before_last: int,
+        channels_last: int,
+        channels: int,
+        *,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        adapt = FactorizedReduce if after_reduction else relu_conv_norm
+        self.adapt_before_last = adapt(channels_before_last, channels)
+        self.adapt_last = relu_conv_norm(channels_last, channels)
+        self.sources = [state for _, state in edges]
+        self.concat = concat
+        self.operations = nn.ModuleList(
+            OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges
+        )
+
+    def forward(self, before_last: Tensor, last: Tensor, drop: float = 0.0) -> Tensor:
+        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        results = []
+        for operation, source in zip(self.operations, self.sources, strict=True):
+            result = operation(states[source])
+            if drop and self.training and not isinstance(operation, Identity):
+                result = drop_path(result, drop)
+            results.append(result)
+            if len(results) % 2 == 0:
+                states.append(results[-2] + results[-1])
+        return torch.cat([states[i] for i in self.concat], dim=1)
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Set whole images of a batch to zero with `probability`, scale the others by 1/(1 − probability) (FractalNet)."""
+    keep = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
+    return x * keep / (1 - probability)
+
+
+class AuxiliaryTower(nn.Module):
+    """A classifier on the map after cell 2L//3, whose loss helps to train the cells before it (DARTS; GoogLeNet).
+
+    Takes maps of any size from 2×2: DARTS's 5×5 pooling of stride 3 for 8×8, pooling to 2×2 for the others.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(pool_to_2x2(x.relu())))
+
+
+def pool_to_2x2(x: Tensor) -> Tensor:
+    """Average-pool N × C × H × W maps, H and W at least 2, to N × C × 2 × 2."""
+    height, width = x.shape[-2:]
+    if (height, width) == (8, 8):
+        return nn.functional.avg_pool2d(x, 5, stride=3)
+    # The windows of adaptive pooling; unlike it, this has a deterministic gradient on a GPU.
+    return nn.functional.avg_pool2d(x, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
+
+
+def reduction_layers(layers: int) -> tuple[int, int]:
+    """Indices of the cells that halve the map and double the channels: one and two thirds of the depth."""
+    return layers // 3, 2 * layers // 3
+
+
+class Network(nn.Module):
+    """The network of `layers` cells that `genotype` stands for.
+
+    Parameters
+    ----------
+    genotype : Genotype
+    channels : int
+        C of the first cells; the stem has 3·C.
+    layers : int
+        Number of cells; those at layers//3 and 2·layers//3 are reduction cells.
+    num_classes : int
+    in_channels : int, default 3
+    auxiliary : bool, default False
+        Add an auxiliary tower after cell 2·layers//3.
+
+    Attributes
+    ----------
+    drop_path : float, default 0.0
+        Probability with which an edge's result is dropped while training.
+
+    Raises
+    ------
+    UserError
+        If the genotype names an operation that ``nas.operations`` does not have.
+
+    Notes
+    -----
+    ``forward(x)``: N × in_channels × H × W → N × num_classes logits; while training with an auxiliary tower,
+    a pair (logits, auxiliary logits).
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        in_channels: int = 3,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        unknown = genotype.operations() - set(OPERATIONS)
+        if unknown:
+            name = min(unknown)
+            raise UserError(f"the genotype names {name}, which is no operation: {suggest(name, OPERATIONS)}")
+        self.drop_path = 0.0
+        self.built_from = {
+            "genotype": genotype.to_dict(),
+            "channels": channels,
+            "layers": layers,
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+        }
+        self.stem = stem(in_channels, 3 * channels)
+        self.cells = nn.ModuleList()
+        reductions = reduction_layers(layers)
+        before_last = last = 3 * channels
+        for layer in range(layers):
+            reduction = layer in reductions
+            channels = 2 * channels if reduction else channels
+            edges, concat = (
+                (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
+            )
+            after_reduction = layer - 1 in reductions
+            self.cells.append(
+                Cell(edges, concat, before_last, last, channels, reduction=reduction, after_reduction=after_reduction)
+            )
+            before_last, last = last, len(concat) * channels
+            if layer == reductions[1]:
+                self.auxiliary = AuxiliaryTower(last, num_classes) if auxiliary else None
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(last, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        before_last = last = self.stem(x)
+        auxiliary_logits = None
+        for layer, cell in enumerate(self.cells):
+            before_last, last = last, cell(before_last, last, self.drop_path)
+            if self.training and self.auxiliary is not None and layer == 2 * len(self.cells) // 3:
+                auxiliary_logits = self.auxiliary(last)
+        logits = self.classifier(self.pool(last).flatten(1))
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+
+
+def stem(in_channels: int, channels: int) -> nn.Sequential:
+    """For images of 32×32 and smaller: a 3×3 convolution at full size, BN."""
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+
+def save(network: Network, path: str | Path) -> None:
+    """Write `network` without its auxiliary tower to a safetensors file that says how to build it; read it with `load`."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.startswith("auxiliary.")
+    }
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, {"network": json.dumps(network.built_from)})
+
+
+def load(path: str | Path) -> Network:
+    """Read a network that `save` wrote, on the CPU and in eval mode.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or not a network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            built_from = json.loads(file.metadata()["network"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = Network(Genotype.from_dict(built_from.pop("genotype")), **built_from)
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: is no whole network ({reason}); run its evaluation again") from None
+    return network.eval()

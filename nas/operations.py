@@ -1,0 +1,160 @@
+"""The operations that an edge can hold, by name.
+
+Each maps C channels to C channels at stride 1 or 2. Shapes are N × C × H × W. To add one, write a module and name it
+in ``OPERATIONS``; to search among it, list that name in a space (nas/spaces.py).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+
+class Identity(nn.Identity):
+    """skip_connect at stride 1. A class of its own, because drop path spares it."""
+
+
+class Zero(nn.Module):
+    """none: zeros of the output's shape, so that no information flows."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the map without a window: two 1×1 convolutions of stride 2, the second shifted by one pixel (DARTS).
+
+    On maps of odd size the shifted input is padded with zeros, so that both halves have the same size.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        height, width = x.shape[-2:]
+        shifted = nn.functional.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
+        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+
+
+def relu_conv_norm(channels_in: int, channels_out: int, affine: bool = True) -> nn.Sequential:
+    """Bring a cell's input to the cell's width: ReLU, 1×1 convolution, BN."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels_in, channels_out, 1, bias=False),
+        nn.BatchNorm2d(channels_out, affine=affine),
+    )
+
+
+def depthwise(channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """A k×k convolution of each channel with itself; the map keeps its size at stride 1."""
+    padding = dilation * (kernel - 1) // 2
+    return nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
+
+
+def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+
+class SepConv(nn.Sequential):
+    """Depthwise-separable convolution, stacked twice (DARTS; Xception). Only the first carries the stride."""
+
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int) -> None:
+        super().__init__(
+            *(
+                layer
+                for step in (stride, 1)
+                for layer in (
+                    nn.ReLU(),
+                    depthwise(channels, kernel, step),
+                    pointwise(channels, channels),
+                    nn.BatchNorm2d(channels, affine=affine),
+                )
+            )
+        )
+
+
+class DilConv(nn.Sequential):
+    """Depthwise-separable convolution with dilation 2 (DARTS)."""
+
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int) -> None:
+        super().__init__(
+            nn.ReLU(),
+            depthwise(channels, kernel, stride, dilation=2),
+            pointwise(channels, channels),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class Conv7x1(nn.Sequential):
+    """A 7×7 convolution factorized into 1×7 and 7×1 (DARTS; NASNet)."""
+
+    def __init__(self, channels: int, stride: int, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
+            nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class PIBConv(nn.Sequential):
+    """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
+
+    Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one, C groups of F channels:
+    two depthwise steps at about 0.6 of a ConvNeXt block's weights.
+    """
+
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: int = 2) -> None:
+        wide = channels * expansion
+        super().__init__(
+            depthwise(channels, kernel, stride),
+            nn.BatchNorm2d(channels, affine=affine),
+            pointwise(channels, wide),
+            nn.Conv2d(wide, channels, kernel, padding=kernel // 2, groups=channels, bias=False),
+            nn.GELU(),
+            pointwise(channels, channels),
+        )
+
+
+def _skip(channels: int, stride: int, affine: bool = True) -> nn.Module:
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+
+
+def _zero(channels: int, stride: int, affine: bool = True) -> nn.Module:
+    return Zero(stride)
+
+
+def _max_pool(channels: int, stride: int, affine: bool = True) -> nn.Module:
+    return nn.MaxPool2d(3, stride, padding=1)
+
+
+def _avg_pool(channels: int, stride: int, affine: bool = True) -> nn.Module:
+    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+
+
+# (channels, stride, affine) → module; affine tells whether batch norm learns a scale and a shift
+OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+    "none": _zero,
+    "skip_connect": _skip,
+    "max_pool_3x3": _max_pool,
+    "avg_pool_3x3": _avg_pool,
+    "sep_conv_3x3": partial(SepConv, kernel=3),
+    "sep_conv_5x5": partial(SepConv, kernel=5),
+    "sep_conv_7x7": partial(SepConv, kernel=7),
+    "dil_conv_3x3": partial(DilConv, kernel=3),
+    "dil_conv_5x5": partial(DilConv, kernel=5),
+    "conv_7x1_1x7": Conv7x1,
+    "pib_conv_3x3": partial(PIBConv, kernel=3),
+    "pib_conv_5x5": partial(PIBConv, kernel=5),
+    "pib_conv_7x7": partial(PIBConv, kernel=7),
+}

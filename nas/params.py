@@ -1,0 +1,300 @@
+"""What params.yaml may say: typed, checked whole, and read nowhere else.
+
+``python -m nas.params`` checks the file and prints it; ``python -m nas.params preset NAME`` writes it anew.
+Nothing here imports torch, so a mistake is told at once.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nas.errors import UserError, suggest
+from nas.files import write_text
+from nas.genotypes import PUBLISHED
+from nas.spaces import SPACES
+
+PATH = Path("params.yaml")
+PRESETS = Path("presets")
+
+
+def _known_space(name: str) -> str:
+    if name not in SPACES:
+        raise ValueError(f"is no search space: {suggest(name, SPACES)}")
+    return name
+
+
+def _distinct(values: list) -> list:
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"names {twice[0]} twice: name each once")
+    return values
+
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Space = Annotated[str, AfterValidator(_known_space)]
+
+
+def _list_of(kind: Any, minimum: int = 0) -> Any:
+    return Annotated[list[kind], Field(min_length=minimum), AfterValidator(_distinct)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: every key must be there, of exactly its type, and no other."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
+    root: Annotated[str, Field(min_length=1)]
+    image_size: Count | None
+    train_limit: Count | None
+    test_limit: Count | None
+
+
+class Recipe(Section):
+    """How weights are trained, in the search and in the evaluation alike."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    learning_rate_min: NonNegative
+    momentum: Fraction
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    crop_padding: Natural
+    flip: bool
+    cutout: Natural
+
+    @model_validator(mode="after")
+    def _annealed(self) -> Self:
+        if self.learning_rate_min > self.learning_rate:
+            raise ValueError(f"learning_rate_min {self.learning_rate_min} must not exceed learning_rate {self.learning_rate}")
+        return self
+
+
+class Search(Recipe):
+    spaces: _list_of(Space)
+    order: Literal["first", "second"]
+    channels: Count
+    layers: Count
+    nodes: Count
+    alpha_learning_rate: Positive
+    alpha_betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    alpha_weight_decay: NonNegative
+
+
+class Evaluate(Recipe):
+    genotypes: _list_of(str)
+    layers: _list_of(Count)
+    seeds: _list_of(Natural)
+    channels: Count
+    auxiliary: NonNegative
+    drop_path: Fraction
+
+    def networks(self) -> list[str]:
+        """Names of the networks that the lists span: GENOTYPE-LAYERS-SEED."""
+        return [f"{g}-{n}-{s}" for g in self.genotypes for n in self.layers for s in self.seeds]
+
+
+class GradCam(Section):
+    networks: _list_of(str)
+    classes: _list_of(str, minimum=1)
+    index: Natural
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Natural
+    threads: Count
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal[32, "bf16"]
+    data: Data
+    search: Search
+    evaluate: Evaluate
+    gradcam: GradCam
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        known = [*PUBLISHED, *self.search.spaces]
+        for i, name in enumerate(self.evaluate.genotypes):
+            if name in SPACES and name not in known:
+                raise ValueError(f"evaluate.genotypes[{i}]: {name} is a space that no search runs in: add it to search.spaces")
+            if name not in known:
+                raise ValueError(f"evaluate.genotypes[{i}]: {name} is no genotype: {suggest(name, known)}")
+        networks = self.evaluate.networks()
+        for i, name in enumerate(self.gradcam.networks):
+            if name not in networks:
+                raise ValueError(f"gradcam.networks[{i}]: {name} is no evaluated network: {suggest(name, networks)}")
+        return self
+
+
+def load(path: str | Path = PATH) -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    UserError
+        In one line: the key, its value, what is allowed and, for a name, the nearest known one.
+    """
+    return check(_read_yaml(Path(path)), path)
+
+
+def check(tree: object, source: str | Path = PATH) -> Params:
+    """Turn a tree of mappings into `Params`; raises UserError like `load`, naming `source`."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: holds no parameters, but {type(tree).__name__}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UserError(f"{source}: {_explain(found[0])}{more}") from None
+
+
+def _read_yaml(path: Path, kind: str = "safe") -> Any:
+    try:
+        return YAML(typ=kind, pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run in the project's folder, where params.yaml lies") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable'}") from None
+
+
+_MESSAGES = {
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text (in quotes if it looks like a number)",
+    "list_type": "must be a list: [a, b]",
+    "model_type": "must be a section of keys",
+    "model_attributes_type": "must be a section of keys",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than": "must be less than {lt}",
+    "finite_number": "must be finite",
+    "too_short": "must have at least {min_length} elements",
+    "too_long": "must have at most {max_length} elements",
+    "string_too_short": "must not be empty",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _explain(error: dict) -> str:
+    """One line for one of pydantic's errors."""
+    location = [part for part in error["loc"] if part not in ("int", "none")]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        section = _section(location[:-1])
+        return f"{key}: unknown key: {suggest(location[-1], section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key}: is missing; presets/default.yaml shows it"
+    value, context = error["input"], error.get("ctx", {})
+    if error["type"] == "value_error":
+        prefix = f"{key}: " if key else ""
+        shown = f"{value} " if isinstance(value, str) else ""
+        return f"{prefix}{shown}{context['error']}"
+    allowed = _MESSAGES.get(error["type"], error["msg"].lower()).format(**context)
+    near = suggest(value, context["expected"].replace("'", "").replace(" or ", ", ").split(", ")).split("(")[0] if (
+        error["type"] == "literal_error" and isinstance(value, str)
+    ) else ""
+    return f"{key}: {_shown(value)} is not allowed: {allowed}{'; ' + near.strip() if near else ''}"
+
+
+def _shown(value: object) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _section(location: list) -> type[Section]:
+    section = Params
+    for part in location:
+        section = section.model_fields[part].annotation
+    return section
+
+
+def preset(name: str, path: str | Path = PATH) -> None:
+    """Write presets/default.yaml with the overlay presets/`name`.yaml over it to `path`, comments kept.
+
+    Raises
+    ------
+    UserError
+        If there is no such preset, the result is not valid, or `path` has changes that git does not hold yet.
+    """
+    names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"{name} is no preset: {suggest(name, names)}")
+    tree = _read_yaml(PRESETS / "default.yaml", "rt")
+    if name != "default":
+        _overlay(tree, _read_yaml(PRESETS / f"{name}.yaml") or {}, f"{PRESETS / name}.yaml: ")
+    check(_plain(tree), f"{PRESETS / name}.yaml")
+    if _uncommitted(Path(path)):
+        raise UserError(f"{path}: has changes that are not committed; commit them or undo them (git restore {path}) first")
+    from io import StringIO
+
+    text = StringIO()
+    writer = YAML()
+    writer.width = 1000
+    writer.dump(tree, text)
+    write_text(path, text.getvalue())
+
+
+def _overlay(tree: Any, changes: dict, where: str) -> None:
+    for key, value in changes.items():
+        if key not in tree:
+            raise UserError(f"{where}{key}: unknown key: {suggest(key, tree)}")
+        if isinstance(value, dict) and isinstance(tree[key], dict):
+            _overlay(tree[key], value, f"{where}{key}.")
+        else:
+            tree[key] = value
+
+
+def _plain(tree: Any) -> Any:
+    """The round-trip tree as plain Python values, as a fresh reading of its text would give."""
+    if isinstance(tree, dict):
+        return {str(key): _plain(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_plain(value) for value in tree]
+    for kind in (bool, int, float, str):
+        if isinstance(tree, kind):
+            return kind(tree)
+    return tree
+
+
+def _uncommitted(path: Path) -> bool:
+    """Whether `path` holds what git does not: changed since the last commit, or never committed."""
+    if not path.exists():
+        return False
+    status = subprocess.run(["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False)
+    return status.returncode != 0 or bool(status.stdout.strip())
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["preset"] and len(arguments) == 2:
+        preset(arguments[1])
+        print(f"{PATH} now holds the preset {arguments[1]}; `dvc repro` runs what it changes")
+    elif not arguments:
+        YAML().dump(load().model_dump(), sys.stdout)
+    else:
+        raise UserError("usage: python -m nas.params [preset NAME]")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as mistake:
+        sys.exit(f"error: {mistake}")

@@ -1,0 +1,67 @@
+"""What every stage does first and last: check the parameters, log, and end a user's mistake in one line."""
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nas.errors import UserError
+from nas.params import Params, load
+
+LOGS = Path("logs")
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call ``main(params, name, *arguments)`` for ``python -m stages.STAGE ARGUMENT…``.
+
+    `name` is the stage's name in the pipeline (``evaluate@DARTS_V2-10-0``); the arguments are converted to the types
+    that `main` declares. A stage imports torch inside `main`, so that params.yaml is checked before. A UserError, or
+    one of the system's (a full disk), ends the process in one line with status 1.
+    """
+    stage = Path(sys.argv[0]).stem
+    try:
+        params = load()
+        arguments = _arguments(main, stage, sys.argv[1:])
+        name = "@".join([stage, "-".join(map(str, arguments))] if arguments else [stage])
+        _log_to(LOGS / f"{name}.log")
+        main(params, name, *arguments)
+    except UserError as mistake:
+        _fail(stage, str(mistake))
+    except OSError as error:
+        _fail(stage, str(error))
+    except KeyboardInterrupt:
+        _fail(stage, "interrupted; run it again to go on from the last whole epoch")
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        _fail(stage, "out of memory; lower batch_size, channels or layers")
+
+
+def _fail(stage: str, message: str) -> None:
+    line = " ".join(message.split())
+    logging.getLogger("nas").debug("error: %s", line)
+    sys.exit(f"error: {stage}: {line}")
+
+
+def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[str | int]:
+    declared = list(inspect.signature(main).parameters.values())[2:]
+    if len(given) != len(declared):
+        raise UserError(f"usage: python -m stages.{' '.join([stage, *(p.name.upper() for p in declared)])}")
+    try:
+        return [parameter.annotation(text) for parameter, text in zip(declared, given, strict=True)]
+    except ValueError:
+        raise UserError(f"{' '.join(given)}: {' '.join(p.name for p in declared if p.annotation is int)} must be integers") from None
+
+
+def _log_to(path: Path) -> None:
+    """Everything with its time into `path`; on the console the messages alone, unless a progress bar stands there."""
+    path.parent.mkdir(exist_ok=True)
+    file = logging.FileHandler(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("nas")
+    log.setLevel(logging.DEBUG)
+    log.handlers = [file, console]

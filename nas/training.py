@@ -1,0 +1,330 @@
+"""Training loops that can be killed and go on: devices, seeds, checkpoints, progress, the training of a network."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from nas.data import Batches
+from nas.errors import UserError
+from nas.files import whole_file
+from nas.network import Network
+
+log = logging.getLogger("nas")
+
+CHECKPOINTS = Path("checkpoints")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are trained: SGD with momentum, the learning rate annealed by a cosine over the epochs.
+
+    Parameters
+    ----------
+    epochs : int
+    learning_rate, learning_rate_min : float
+        At the first epoch, and what the cosine falls to.
+    momentum, weight_decay : float
+    gradient_clip : float
+        The gradient is scaled down to this norm when it is longer.
+    precision : 32 or "bf16"
+        bf16 computes matrix products and convolutions in bfloat16; weights stay in float32.
+    """
+
+    epochs: int
+    learning_rate: float
+    learning_rate_min: float
+    momentum: float
+    weight_decay: float
+    gradient_clip: float
+    precision: int | str
+
+    @classmethod
+    def of(cls, settings: dict) -> Self:
+        """The recipe that `settings` holds under the names of its fields, among others."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of `epoch` (from 0), by SGDR's cosine without restarts (Loshchilov & Hutter, 2017, eq. 5)."""
+        cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * cosine
+
+    def optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.SGD:
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def choose_device(device: str, threads: int) -> torch.device:
+    """The device to compute on, made deterministic; "auto" is a GPU if there is one. Sets the number of CPU threads.
+
+    Raises
+    ------
+    UserError
+        If "cuda" is asked for and torch sees no GPU.
+    """
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda is asked for, but torch sees no GPU; set device to auto or cpu")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device("cuda")
+
+
+def device_name(device: torch.device) -> str:
+    """What a result says of where it was computed: "cpu", or the GPU's model."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def seed_for(*names: object) -> int:
+    """A seed that follows from `names` alone: the run's seed, a stage, an epoch. From 0 to 2⁶³ − 1."""
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+def result_key(data: str | Path, settings: dict) -> str:
+    """What determines a training's result, as a short name: settings, data, the code that is loaded, torch's version."""
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")}
+    files = {str(module.__file__) for module in loaded.values() if getattr(module, "__file__", None)}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(torch.__version__.encode())
+    for file in [*sorted(files), Path(data) / "meta.json"]:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoint:
+    """The state of a training after its last whole epoch, in one safetensors file outside the stage's outputs.
+
+    Parameters
+    ----------
+    name : str
+        The stage's name.
+    key : str
+        From `result_key`; a checkpoint of other parameters, code or data has another and is not taken.
+    parts : dict
+        Modules and optimizers (SGD, Adam) whose tensors make up the state.
+    """
+
+    def __init__(self, name: str, key: str, **parts: nn.Module | torch.optim.Optimizer) -> None:
+        self.path = CHECKPOINTS / name / f"{key}.safetensors"
+        self.parts = parts
+
+    def save(self, records: list[dict]) -> None:
+        """Keep the parts' tensors and the epochs' `records`, which JSON can hold."""
+        tensors = {
+            f"{part}/{key}": tensor.detach().cpu().contiguous()
+            for part, owner in self.parts.items()
+            for key, tensor in _tensors(owner).items()
+        }
+        with whole_file(self.path) as temporary:
+            save_file(tensors, temporary, {"records": json.dumps(records)})
+
+    def restore(self) -> list[dict]:
+        """Put the kept state back into the parts; return the records, none if there is no checkpoint.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged or does not fit.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            with safe_open(self.path, "pt") as file:
+                records = json.loads(file.metadata()["records"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for part, owner in self.parts.items():
+                _restore(owner, {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")})
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self.path}: the checkpoint is damaged ({reason}); delete it to train from the start") from None
+        log.info("resumed after epoch %d from %s", len(records), self.path)
+        return records
+
+    def remove(self) -> None:
+        """Delete the file, once the outputs it could lead to are there."""
+        self.path.unlink(missing_ok=True)
+        if self.path.parent.exists() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+
+
+def _tensors(owner: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
+    if isinstance(owner, nn.Module):
+        return owner.state_dict()
+    parameters = [p for group in owner.param_groups for p in group["params"]]
+    return {
+        f"{i}/{key}": value
+        for i, parameter in enumerate(parameters)
+        for key, value in owner.state[parameter].items()
+        if value is not None
+    }
+
+
+def _restore(owner: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    if isinstance(owner, nn.Module):
+        owner.load_state_dict(tensors)
+        return
+    parameters = [p for group in owner.param_groups for p in group["params"]]
+    for name, tensor in tensors.items():
+        i, key = name.split("/")
+        parameter = parameters[int(i)]
+        # Adam counts its steps on the CPU; all else lives where the parameter does.
+        owner.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)
+
+
+def run_epochs(
+    epochs: int, seed: int, checkpoint: Checkpoint | None, one_epoch: Callable[[int, int], dict], unit: str = "epoch"
+) -> list[dict]:
+    """Call ``one_epoch(epoch, seed of the epoch)`` for each epoch not yet in the checkpoint; return all records.
+
+    Every random number of an epoch follows from its seed, so there is no generator's state to keep.
+    A record's entries of type float are shown as progress.
+    """
+    records = checkpoint.restore() if checkpoint else []
+    bar = tqdm(total=epochs, initial=len(records), unit=unit, disable=not sys.stderr.isatty())
+    for epoch in range(len(records), epochs):
+        start = time.perf_counter()
+        epoch_seed = seed_for(seed, epoch)
+        torch.manual_seed(epoch_seed)
+        record = one_epoch(epoch, epoch_seed)
+        _check_finite(record, epoch)
+        records.append(record)
+        if checkpoint:
+            checkpoint.save(records)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float))
+        bar.update()
+        bar.set_postfix_str(shown)
+        log.info("%s %d/%d  %s  (%.1f s)", unit, epoch + 1, epochs, shown, time.perf_counter() - start)
+    bar.close()
+    return records
+
+
+def _check_finite(record: dict, epoch: int) -> None:
+    lost = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
+    if lost:
+        raise UserError(f"{lost[0]} is no longer finite in epoch {epoch + 1}: training diverged; lower the learning rate")
+
+
+class Meter:
+    """Mean loss and accuracies over batches, added up on the device, so that nothing waits for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """`loss`: mean over the batch; `logits`: N × classes; `labels`: N."""
+        ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        sums = torch.stack([loss.double() * len(labels), ranked[:, 0].sum().double(), ranked.sum().double()])
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.count += len(labels)
+
+    def means(self) -> tuple[float, float, float]:
+        """Loss, top-1 and top-5 accuracy in percent (top-5 of fewer than five classes is 100)."""
+        loss, top1, top5 = (self.sums / self.count).tolist()
+        return loss, 100 * top1, 100 * top5
+
+
+@torch.no_grad()
+def test(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[float, float, float]:
+    """Loss, top-1 and top-5 (percent) of `model` in eval mode over all batches."""
+    model.eval()
+    meter = Meter()
+    for images, labels in batches.epoch(0):
+        with recipe.autocast(images.device):
+            logits = model(images)
+        meter.add(nn.functional.cross_entropy(logits.float(), labels), logits, labels)
+    return meter.means()
+
+
+def train(
+    network: Network,
+    train_batches: Batches,
+    test_batches: Batches,
+    recipe: Recipe,
+    *,
+    auxiliary_weight: float = 0.0,
+    drop_path: float = 0.0,
+    seed: int,
+    key: str | None = None,
+    name: str = "train",
+) -> list[dict]:
+    """Train a discrete network from scratch (DARTS, section 3.1); the last epoch's weights are the result.
+
+    Parameters
+    ----------
+    network : Network
+        On the device of the batches; with an auxiliary tower if `auxiliary_weight` is not 0.
+    auxiliary_weight : float, default 0
+        Of the auxiliary tower's loss.
+    drop_path : float, default 0
+        Drop-path probability that the epochs rise to linearly, from 0.
+    seed : int
+    key, name : str, optional
+        Where `Checkpoint` keeps the state; None keeps none.
+
+    Returns
+    -------
+    list of dict
+        A row an epoch: epoch (from 1), learning_rate, train_loss, train_top1, test_loss, test_top1, test_top5.
+    """
+    optimizer = recipe.optimizer(network.parameters())
+    checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
+
+    def one_epoch(epoch: int, epoch_seed: int) -> dict:
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(epoch)
+        network.train()
+        network.drop_path = drop_path * epoch / recipe.epochs
+        meter = Meter()
+        for images, labels in train_batches.epoch(epoch_seed):
+            with recipe.autocast(images.device):
+                logits, auxiliary_logits = network(images) if auxiliary_weight else (network(images), None)
+            loss = objective = nn.functional.cross_entropy(logits.float(), labels)
+            if auxiliary_weight:
+                objective = loss + auxiliary_weight * nn.functional.cross_entropy(auxiliary_logits.float(), labels)
+            optimizer.zero_grad()
+            objective.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
+            optimizer.step()
+            meter.add(loss.detach(), logits, labels)
+        train_loss, train_top1, _ = meter.means()
+        test_loss, test_top1, test_top5 = test(network, test_batches, recipe)
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": recipe.learning_rate_at(epoch),
+            "train_loss": train_loss,
+            "train_top1": train_top1,
+            "test_loss": test_loss,
+            "test_top1": test_top1,
+            "test_top5": test_top5,
+        }
+
+    return run_epochs(recipe.epochs, seed, checkpoint, one_epoch)
+
+
+def remove_checkpoint(name: str, key: str) -> None:
+    """Forget a training whose outputs are written."""
+    Checkpoint(name, key).remove()

@@ -1,0 +1,26 @@
+"""Collect every genotype that later stages may name, and draw its cells: python -m stages.derive."""
+
+from pathlib import Path
+
+from nas.params import Params
+from nas.stage import run
+
+
+def main(params: Params, name: str) -> None:
+    from nas.figures import draw_cell
+    from nas.files import read_csv, whole_folder, write_json
+    from nas.genotypes import PUBLISHED, derive_from_table
+
+    tables = {space: Path("results/search") / space / "alphas.csv" for space in params.search.spaces}
+    found = {space: derive_from_table(read_csv(table)) for space, table in tables.items()}
+    with whole_folder("results/genotypes") as folder:
+        for label, genotype in (PUBLISHED | found).items():
+            write_json(folder / f"{label}.json", genotype.to_dict())
+            draw_cell(genotype.normal, genotype.normal_concat, folder / f"{label}-normal.png", title=f"{label}: normal cell")
+            draw_cell(
+                genotype.reduce, genotype.reduce_concat, folder / f"{label}-reduce.png", title=f"{label}: reduction cell"
+            )
+
+
+if __name__ == "__main__":
+    run(main)

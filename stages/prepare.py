@@ -1,0 +1,23 @@
+"""Read the data set once, check it, fix the splits: python -m stages.prepare."""
+
+from nas.params import Params
+from nas.stage import run
+
+
+def main(params: Params, name: str) -> None:
+    from nas import data
+
+    p = params.data
+    data.prepare(
+        p.name,
+        p.root,
+        "data/prepared",
+        seed=params.seed,
+        image_size=p.image_size,
+        train_limit=p.train_limit,
+        test_limit=p.test_limit,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

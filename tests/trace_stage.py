@@ -1,0 +1,69 @@
+"""Run a stage and tell what it read: python tests/trace_stage.py OUTPUT.json STAGE ARGUMENT…
+
+Writes {"params": [leaf keys of params.yaml that the stage looked at], "modules": [files of nas and stages it imported]}.
+"""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+from nas import params
+
+ROOT = Path.cwd()
+sys.path.insert(0, str(ROOT))
+seen: set[str] = set()
+
+
+def leaves(section: params.Section, prefix: str, exclude: set[str] = frozenset()) -> None:
+    """Note every key under `section`, and give its sections names by which to note theirs."""
+    for name in type(section).model_fields:
+        if name not in exclude:
+            note(section, name, prefix)
+
+
+def note(section: params.Section, name: str, prefix: str) -> None:
+    value = section.__dict__[name]
+    if isinstance(value, params.Section):
+        return
+    seen.add(f"{prefix}{name}")
+
+
+def watch(tree: params.Params) -> None:
+    prefixes = {id(tree): ""} | {
+        id(value): f"{name}." for name, value in tree.__dict__.items() if isinstance(value, params.Section)
+    }
+    read, dump = params.Section.__getattribute__, params.Section.model_dump
+
+    def getattribute(self: params.Section, name: str) -> object:
+        if name in type(self).model_fields:
+            note(self, name, prefixes[id(self)])
+        return read(self, name)
+
+    def model_dump(self: params.Section, **options: object) -> dict:
+        leaves(self, prefixes[id(self)], options.get("exclude") or set())
+        return dump(self, **options)
+
+    params.Section.__getattribute__ = getattribute
+    params.Section.model_dump = model_dump
+
+
+load = params.load
+
+
+def traced_load(*arguments: object) -> params.Params:
+    tree = load(*arguments)
+    watch(tree)
+    return tree
+
+
+params.load = traced_load
+output, stage, *arguments = sys.argv[1:]
+sys.argv = [f"stages/{stage}.py", *arguments]
+runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=False)
+modules = {
+    Path(module.__file__).relative_to(ROOT).as_posix()
+    for name, module in sys.modules.items()
+    if name.split(".")[0] in ("nas", "stages") and getattr(module, "__file__", None)
+}
+Path(output).write_text(json.dumps({"params": sorted(seen), "modules": sorted(modules | {f"stages/{stage}.py"})}))
