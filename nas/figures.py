@@ -176,7 +176,7 @@ def _plot_history(axes: Axes, rows: History, key: str, **style: object) -> None:
 
 
 def _epoch_axis(axes: Axes, epochs: Sequence[float], most_ticks: int = 6) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=most_ticks - 1, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most_ticks - 1, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     if min(epochs) == max(epochs):
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
 
@@ -382,7 +382,7 @@ def _weight_axis(axes: Axes, weights: Sequence[float]) -> None:
     middle, reach = (max(weights) + min(weights)) / 2, (max(weights) - min(weights)) / 2
     reach = 1.06 * max(reach, 0.005)
     axes.set_ylim(middle - reach, middle + reach)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter("{x:g}")
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nas.errors import UserError, suggest
 from nas.genotypes import Genotype, derive, edges
-from nas.network import reduction_layers, stem
+from nas.network import channels_last, reduction_layers, stem
 from nas.operations import OPERATIONS, FactorizedReduce, relu_conv_norm
 from nas.spaces import SPACES, SearchSpace
 
@@ -133,7 +133,7 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normal, reduce = self.alphas_normal.softmax(dim=-1), self.alphas_reduce.softmax(dim=-1)
-        before_last = last = self.stem(x)
+        before_last = last = channels_last(self.stem(x))
         for layer, cell in enumerate(self.cells):
             weights = reduce if layer in self.reductions else normal
             before_last, last = last, cell(before_last, last, weights)

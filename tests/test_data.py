@@ -24,7 +24,8 @@ from nas.errors import UserError
 from nas.files import sha256
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-IDX_FILES = tuple(f"{p}-{k}-ubyte" for p in ("train", "t10k") for k in ("images-idx3", "labels-idx1"))
+T10K_IMAGES, T10K_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", T10K_IMAGES, T10K_LABELS)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def fashion_copy(fashion, tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder data set of 5 classes-and-splits worth of PNG and JPEG of 6×9 pixels (height×width)."""
+    """A folder data set of three classes, 5 + 2 PNG and JPEG images each, of 6×9 pixels (height×width)."""
     root = tmp_path / "pictures"
     random = np.random.default_rng(1)
     for part, count in (("train", 5), ("test", 2)):
@@ -221,8 +222,8 @@ def test_limits_are_stratified_and_seeded(digits, tmp_path):
         assert counts.sum() == limit
         assert counts.max() - counts.min() == 1
         assert not torch.equal(one["images"], other["images"])
-        whole = {bytes([*image.flatten().tolist()]) for image in tensors(digits, part)["images"]}
-        assert {bytes([*image.flatten().tolist()]) for image in one["images"]} <= whole
+        whole = {bytes(image.flatten().tolist()) for image in tensors(digits, part)["images"]}
+        assert {bytes(image.flatten().tolist()) for image in one["images"]} <= whole
 
 
 def test_a_limit_keeps_images_beside_their_labels(digits, tmp_path):
@@ -286,10 +287,10 @@ def test_fashion_mnist_missing_and_offline(tmp_path):
 
 
 def test_fashion_mnist_without_one_file_names_that_one(fashion_copy, tmp_path):
-    (fashion_copy / "t10k-labels-idx1-ubyte").unlink()
+    (fashion_copy / T10K_LABELS).unlink()
     message = fails(
         "data.root: ",
-        "t10k-labels-idx1-ubyte",
+        T10K_LABELS,
         run=lambda: prepare("fashion_mnist", tmp_path, tmp_path / "out", seed=0),
     )
     assert "raw/train-images" not in message
@@ -322,10 +323,6 @@ def test_fashion_mnist_cut_in_half(fashion_copy, tmp_path, name):
     replace_file(path, content[: len(content) // 2])
     fails(f"data.root: {path} holds ", run=lambda: prepare("fashion_mnist", tmp_path, tmp_path / "out", seed=0))
     assert not (tmp_path / "out").exists()
-
-
-T10K_LABELS = "t10k-labels-idx1-ubyte"
-T10K_IMAGES = "t10k-images-idx3-ubyte"
 
 
 @pytest.mark.parametrize(
@@ -567,6 +564,28 @@ def test_load_gives_what_was_prepared(digits, device):
     assert prepared.train.images.is_contiguous()
 
 
+def test_load_puts_every_tensor_on_the_device(digits):
+    prepared = load(digits, "meta")
+    found = [*vars(prepared.train).values(), prepared.test.images, prepared.test.labels]
+    assert {tensor.device.type for tensor in found} == {"meta"}
+
+
+def test_the_parts_of_a_split_are_its_halves(digits):
+    train = load(digits, "cpu").train
+    weights, alphas = train.part(0), train.part(1)
+    assert torch.equal(weights.images, train.images[train.half == 0])
+    assert torch.equal(alphas.labels, train.labels[train.half == 1])
+    assert len(weights.images) + len(alphas.images) == len(train.images)
+    assert len(weights.labels) == len(weights.images)
+
+
+def test_batches_of_prepared_data_have_mean_0_and_std_1(digits):
+    prepared = load(digits, "cpu")
+    images = torch.cat([images for images, _ in prepared.batches(prepared.train, batch_size=100).epoch(0)])
+    assert abs(images.mean().item()) < 1e-5
+    assert abs(images.std().item() - 1) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["train.safetensors", "test.safetensors", "meta.json"])
 def test_load_without_a_file(prepared_copy, name):
     (prepared_copy / name).unlink()
@@ -643,6 +662,7 @@ def test_load_with_a_meta_of_other_data(prepared_copy, changes):
         lambda t: t.update(labels=t["labels"] - 1),
         lambda t: t.update(labels=t["labels"][:-1].clone()),
         lambda t: t.update(half=t["half"] * 2),
+        lambda t: t["half"].index_copy_(0, t["half"].nonzero()[:2, 0], torch.tensor([2, 0], dtype=torch.uint8)),
         lambda t: t.update(half=torch.zeros_like(t["half"])),
     ],
 )
