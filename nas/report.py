@@ -137,7 +137,7 @@ def _draw_gradcam(results: Path, networks: Sequence[str], path: Path) -> None:
     for network in networks:
         genotype, layers, _ = network.rsplit("-", 2)
         captions = [f"{entry['predicted']}: {100 * entry['confidence']:.0f} %" for entry in told[network]]
-        rows.append((f"{genotype}\n{layers} layers", row(network, "heat"), captions))
+        rows.append((f"{genotype}, {layers} layers", row(network, "heat"), captions))
     figures.gradcam_grid(columns, rows, path)
 
 
