@@ -21,7 +21,7 @@ class Complexity:
 
 
 def count(model: nn.Module, input_size: tuple[int, int, int]) -> Complexity:
-    """Count `model` on one image of `input_size` = (channels, height, width), in eval mode. Leaves the model as it was."""
+    """Count `model` in eval mode on one image of `input_size` = (channels, height, width); the model stays."""
     training = model.training
     model.eval()
     try:

@@ -26,7 +26,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; put it in the place of `path` when the block ends without an error.
+    """Yield an empty temporary folder beside `path`; put it in its place when the block ends without an error.
 
     Nothing of an earlier folder at `path` remains.
     """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import UserError
+from nas.errors import UserError, suggest
 
 if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
     from torch import Tensor
@@ -79,7 +80,9 @@ def _check_cell(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> None
         raise ValueError(f"the {cell} cell needs two edges a node, not {len(edges)} in all")
     for i, (operation, state) in enumerate(edges):
         if not 0 <= state < 2 + i // 2:
-            raise ValueError(f"edge {i} of the {cell} cell ({operation}) comes from state {state}, which is not before it")
+            raise ValueError(
+                f"edge {i} of the {cell} cell ({operation}) comes from state {state}, which is not before it"
+            )
     for node in range(len(edges) // 2):
         if edges[2 * node][1] == edges[2 * node + 1][1]:
             raise ValueError(f"both edges into node {node} of the {cell} cell come from state {edges[2 * node][1]}")
@@ -98,6 +101,9 @@ def load(path: str | Path) -> Genotype:
     """
     try:
         return Genotype.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        found = sorted(file.stem for file in Path(path).parent.glob("*.json"))
+        raise UserError(f"{path}: there is no such genotype: {suggest(Path(path).stem, found)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -121,13 +127,27 @@ def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tens
 
 
 def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
-    """The genotype at the last epoch of an alphas.csv, given as its rows: epoch, cell, edge, operation, weight."""
+    """The genotype at the last epoch of an alphas.csv, given as its rows: epoch, cell, edge, operation, weight.
+
+    Raises
+    ------
+    ValueError
+        If a column or a weight is missing or is no number.
+    """
+    columns = ("epoch", "cell", "edge", "operation", "weight")
+    if not rows or not all(row.get(column) for row in rows for column in columns):
+        raise ValueError(f"not every row has the columns {', '.join(columns)}")
     last = max(int(row["epoch"]) for row in rows)
     final = [row for row in rows if int(row["epoch"]) == last]
     operations = list(dict.fromkeys(row["operation"] for row in final))
-    weights = {cell: [float(row["weight"]) for row in final if row["cell"] == cell] for cell in ("normal", "reduce")}
-    width = len(operations)
-    tables = ([flat[i : i + width] for i in range(0, len(flat), width)] for flat in weights.values())
+    weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
+    if not all(map(math.isfinite, weights.values())):
+        raise ValueError("a weight is not finite")
+    sources = [f"{source}-{target}" for source, target in edges(max(int(row["edge"].split("-")[1]) for row in final) - 1)]
+    whole = [(cell, edge, operation) for cell in ("normal", "reduce") for edge in sources for operation in operations]
+    if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:
+        raise ValueError(f"epoch {last} does not have each operation on each edge of both cells once, in order")
+    tables = [[[weights[cell, edge, o] for o in operations] for edge in sources] for cell in ("normal", "reduce")]
     return _derive(operations, *tables)
 
 

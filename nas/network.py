@@ -17,7 +17,8 @@ from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_nor
 class Cell(nn.Module):
     """A directed graph of operations: each node sums two of them, the output concatenates nodes.
 
-    ``forward(before_last, last, drop)``: N × C × H × W maps of the two cells before → N × len(concat)·channels × H' × W'.
+    ``forward(before_last, last, drop)``: N × C × H × W maps of the two cells before
+    → N × len(concat)·channels × H' × W'.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ def stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def save(network: Network, path: str | Path) -> None:
-    """Write `network` without its auxiliary tower to a safetensors file that says how to build it; read it with `load`."""
+    """Write `network` without its auxiliary tower to a safetensors file that says how to build it, for `load`."""
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()

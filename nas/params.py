@@ -4,16 +4,19 @@
 Nothing here imports torch, so a mistake is told at once.
 """
 
+import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
-from nas.errors import UserError, suggest
+from nas.errors import UserError, nearest, reason, suggest
 from nas.files import write_text
 from nas.genotypes import PUBLISHED
 from nas.spaces import SPACES
@@ -35,11 +38,19 @@ def _distinct(values: list) -> list:
     return values
 
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+def _two(values: list) -> list:
+    if len(values) != 2:
+        raise ValueError("must be a list of two numbers: [0.5, 0.999]")
+    return values
+
+
+LARGEST = 2**31 - 1  # what every library underneath takes
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Space = Annotated[str, AfterValidator(_known_space)]
 
 
@@ -65,7 +76,7 @@ class Recipe(Section):
     """How weights are trained, in the search and in the evaluation alike."""
 
     epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2, le=LARGEST)]
     learning_rate: Positive
     learning_rate_min: NonNegative
     momentum: Fraction
@@ -78,7 +89,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _annealed(self) -> Self:
         if self.learning_rate_min > self.learning_rate:
-            raise ValueError(f"learning_rate_min {self.learning_rate_min} must not exceed learning_rate {self.learning_rate}")
+            raise ValueError(
+                f"learning_rate_min: {self.learning_rate_min} is not allowed: "
+                f"must not exceed learning_rate ({self.learning_rate})"
+            )
         return self
 
 
@@ -89,7 +103,7 @@ class Search(Recipe):
     layers: Count
     nodes: Count
     alpha_learning_rate: Positive
-    alpha_betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    alpha_betas: Annotated[list[Fraction], AfterValidator(_two)]
     alpha_weight_decay: NonNegative
 
 
@@ -116,7 +130,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: Natural
-    threads: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal[32, "bf16"]
     data: Data
@@ -129,7 +143,9 @@ class Params(Section):
         known = [*PUBLISHED, *self.search.spaces]
         for i, name in enumerate(self.evaluate.genotypes):
             if name in SPACES and name not in known:
-                raise ValueError(f"evaluate.genotypes[{i}]: {name} is a space that no search runs in: add it to search.spaces")
+                raise ValueError(
+                    f"evaluate.genotypes[{i}]: {name} is a space that no search runs in: add it to search.spaces"
+                )
             if name not in known:
                 raise ValueError(f"evaluate.genotypes[{i}]: {name} is no genotype: {suggest(name, known)}")
         networks = self.evaluate.networks()
@@ -152,14 +168,18 @@ def load(path: str | Path = PATH) -> Params:
 
 def check(tree: object, source: str | Path = PATH) -> Params:
     """Turn a tree of mappings into `Params`; raises UserError like `load`, naming `source`."""
+    if tree is None:
+        raise UserError(f"{source}: is empty; presets/default.yaml shows what it must hold")
     if not isinstance(tree, dict):
-        raise UserError(f"{source}: holds no parameters, but {type(tree).__name__}")
+        raise UserError(f"{source}: must hold sections of keys, as presets/default.yaml does, not {_shown(tree)}")
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        # A misspelled key is unknown and its right spelling missing: the first says more.
+        unknown = ("extra_forbidden", "invalid_key")
+        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in unknown)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise UserError(f"{source}: {_explain(found[0])}{more}") from None
+        raise UserError(" ".join(f"{source}: {_explain(found[0])}{more}".split())) from None
 
 
 def _read_yaml(path: Path, kind: str = "safe") -> Any:
@@ -167,12 +187,18 @@ def _read_yaml(path: Path, kind: str = "safe") -> Any:
         return YAML(typ=kind, pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run in the project's folder, where params.yaml lies") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: is not YAML{where}: {getattr(error, 'problem', None) or 'unreadable'}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8") from None
+    except ReaderError as error:
+        raise UserError(f"{path}: is not valid YAML: character {error.position + 1}: {error.reason}") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(str(error.problem).split())
+        raise UserError(f"{path}: line {mark.line + 1} is not valid YAML: {problem}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: holds a value that is not valid YAML: {reason(error)}") from None
 
 
 _MESSAGES = {
@@ -183,14 +209,14 @@ _MESSAGES = {
     "list_type": "must be a list: [a, b]",
     "model_type": "must be a section of keys",
     "model_attributes_type": "must be a section of keys",
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be greater than {gt}",
-    "less_than": "must be less than {lt}",
-    "finite_number": "must be finite",
-    "too_short": "must have at least {min_length} elements",
-    "too_long": "must have at most {max_length} elements",
+    "greater_than_equal": "must be at least {ge:.12g}",
+    "greater_than": "must be greater than {gt:.12g}",
+    "less_than": "must be less than {lt:.12g}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
     "string_too_short": "must not be empty",
-    "literal_error": "must be one of {expected}",
+    "literal_error": "must be {expected}",
 }
 
 
@@ -198,25 +224,28 @@ def _explain(error: dict) -> str:
     """One line for one of pydantic's errors."""
     location = [part for part in error["loc"] if part not in ("int", "none")]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "invalid_key"):
         section = _section(location[:-1])
         return f"{key}: unknown key: {suggest(location[-1], section.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: is missing; presets/default.yaml shows it"
     value, context = error["input"], error.get("ctx", {})
     if error["type"] == "value_error":
-        prefix = f"{key}: " if key else ""
-        shown = f"{value} " if isinstance(value, str) else ""
-        return f"{prefix}{shown}{context['error']}"
+        if isinstance(value, dict):  # a check of a whole section names the key itself
+            return f"{key}.{context['error']}".lstrip(".")
+        return f"{key}: {value if isinstance(value, str) else _shown(value)} {context['error']}"
     allowed = _MESSAGES.get(error["type"], error["msg"].lower()).format(**context)
-    near = suggest(value, context["expected"].replace("'", "").replace(" or ", ", ").split(", ")).split("(")[0] if (
-        error["type"] == "literal_error" and isinstance(value, str)
-    ) else ""
-    return f"{key}: {_shown(value)} is not allowed: {allowed}{'; ' + near.strip() if near else ''}"
+    if error["type"] == "literal_error" and isinstance(value, str):
+        texts = re.findall(r"'(\w+)'", context["expected"])
+        near = nearest(value, texts, cutoff=0.7)  # gpu is like cpu, and does not mean it
+        allowed += f"; did you mean {near}?" if near else ""
+    return f"{key}: {_shown(value)} is not allowed: {allowed}"
 
 
 def _shown(value: object) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str | list) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -233,22 +262,26 @@ def preset(name: str, path: str | Path = PATH) -> None:
     Raises
     ------
     UserError
-        If there is no such preset, the result is not valid, or `path` has changes that git does not hold yet.
+        If there is no such preset, the result is not valid, or `path` has changes that git does not hold.
     """
     names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
     if name not in names:
         raise UserError(f"{name} is no preset: {suggest(name, names)}")
     tree = _read_yaml(PRESETS / "default.yaml", "rt")
     if name != "default":
-        _overlay(tree, _read_yaml(PRESETS / f"{name}.yaml") or {}, f"{PRESETS / name}.yaml: ")
+        changes = _read_yaml(PRESETS / f"{name}.yaml", "rt")
+        if not isinstance(changes, dict):
+            raise UserError(f"{PRESETS / name}.yaml: must hold keys of presets/default.yaml, not {_shown(changes)}")
+        _overlay(tree, changes, f"{PRESETS / name}.yaml: ")
     check(_plain(tree), f"{PRESETS / name}.yaml")
     if _uncommitted(Path(path)):
-        raise UserError(f"{path}: has changes that are not committed; commit them or undo them (git restore {path}) first")
-    from io import StringIO
-
+        raise UserError(
+            f"{path}: has changes that git does not hold; commit them or undo them (git restore {path}) first"
+        )
     text = StringIO()
     writer = YAML()
     writer.width = 1000
+    writer.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     writer.dump(tree, text)
     write_text(path, text.getvalue())
 
@@ -276,10 +309,12 @@ def _plain(tree: Any) -> Any:
 
 
 def _uncommitted(path: Path) -> bool:
-    """Whether `path` holds what git does not: changed since the last commit, or never committed."""
+    """Whether `path` holds what git does not: changed since the last commit, never committed, in no repository."""
     if not path.exists():
         return False
-    status = subprocess.run(["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
+    )
     return status.returncode != 0 or bool(status.stdout.strip())
 
 
@@ -296,5 +331,5 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except UserError as mistake:
+    except (UserError, OSError) as mistake:
         sys.exit(f"error: {mistake}")

@@ -13,7 +13,9 @@ class Row(NamedTuple):
     gmac: float
 
 
-PIBCONV_SOURCE = "Ahmadian et al., ICASSP 2023, Table 1: CIFAR-10, C = 36, 600 epochs, cutout, drop path, auxiliary tower"
+PIBCONV_SOURCE = (
+    "Ahmadian et al., ICASSP 2023, Table 1: CIFAR-10, C = 36, 600 epochs, cutout, drop path, auxiliary tower"
+)
 
 PIBCONV_TABLE_1: tuple[Row, ...] = (
     Row("DARTS_V2", 20, 97.24, 3.30, 0.547),

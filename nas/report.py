@@ -92,9 +92,9 @@ def _read_json(path: Path) -> dict:
 def _read_rows(path: Path) -> list[dict]:
     """A history or α table, its numbers as numbers."""
     try:
-        rows = read_csv(path)
         return [
-            {k: int(v) if k == "epoch" else v if k in HISTORY_TEXT else float(v) for k, v in row.items()} for row in rows
+            {k: int(v) if k == "epoch" else v if k in HISTORY_TEXT else float(v) for k, v in row.items()}
+            for row in read_csv(path)
         ]
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is missing or damaged ({error}); `dvc repro` makes it anew") from None
@@ -209,14 +209,15 @@ def _search_section(results: Path, contents: Contents) -> str:
         "## Search",
         _table(header, rows),
         f"The supernet at the end of {recipe['epochs']} epochs ({recipe['order']} order, C = {recipe['channels']}, "
-        f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {scores[contents.spaces[0]]['device']}. Validation: the "
-        "half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in nats. "
+        f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {scores[contents.spaces[0]]['device']}. Validation: "
+        "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in nats. "
         "Skips: skip connections in the genotype derived.",
         "![Search accuracy and loss](figures/search.png)",
     ]
     for space in contents.spaces:
         parts += [
-            f"![Softmax weights of {space}, {cell} cell](figures/alphas-{space}-{cell}.png)" for cell in ("normal", "reduce")
+            f"![Softmax weights of {space}, {cell} cell](figures/alphas-{space}-{cell}.png)"
+            for cell in ("normal", "reduce")
         ]
     return "\n\n".join(parts)
 

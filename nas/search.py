@@ -45,12 +45,13 @@ def second_order(
     weight_decay: float = 0.0,
     momentum: float = 0.0,
     velocity: dict[str, Tensor] | None = None,
+    radius: float = 0.01,
 ) -> list[Tensor]:
     """∇α L_val(w − ξ·step(w, α), α): what α does to the weights' next SGD step is taken into account.
 
     The Hessian–vector product is a central finite difference (DARTS, eq. 7 and 8):
 
-        ∇α L_val(w', α) − ξ · (∇α L_train(w + εv, α) − ∇α L_train(w − εv, α)) / 2ε,    v = ∇w' L_val,  ε = 0.01/‖v‖.
+        ∇α L_val(w', α) − ξ · (∇α L_train(w + εv, α) − ∇α L_train(w − εv, α)) / 2ε,    v = ∇w' L_val,  ε = radius/‖v‖.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def second_order(
         ξ, the weights' learning rate now.
     weight_decay, momentum, velocity
         Of the weights' SGD; `velocity` maps names to momentum buffers, None before the first step.
+    radius : float, default 0.01
+        Length of the finite difference's step in the space of all weights.
 
     Returns
     -------
@@ -80,20 +83,19 @@ def second_order(
         stepped = [(w - xi * step).requires_grad_() for w, step in zip(values, steps, strict=True)]
     ahead = torch.autograd.grad(loss(dict(zip(names, stepped, strict=True)), alpha_batch), [*alphas, *stepped])
     direct, v = ahead[: len(alphas)], ahead[len(alphas) :]
-    epsilon = 0.01 / torch.cat([part.flatten() for part in v]).norm()
+    epsilon = radius / torch.cat([part.flatten() for part in v]).norm()
 
     def shifted(sign: int) -> Sequence[Tensor]:
         moved = {n: w.detach() + sign * epsilon * part for n, w, part in zip(names, values, v, strict=True)}
         return torch.autograd.grad(loss(moved, weights_batch), alphas)
 
     return [
-        g - xi * (plus - minus) / (2 * epsilon)
-        for g, plus, minus in zip(direct, shifted(+1), shifted(-1), strict=True)
+        g - xi * (plus - minus) / (2 * epsilon) for g, plus, minus in zip(direct, shifted(+1), shifted(-1), strict=True)
     ]
 
 
 def functional_loss(supernet: nn.Module, recipe: Recipe) -> Loss:
-    """The cross-entropy of `supernet` as a function of its weights; batch norm's running statistics stay as they are."""
+    """The cross-entropy of `supernet` as a function of its weights; batch norm's running statistics stay."""
     buffers = dict(supernet.named_buffers())
 
     def loss(weights: dict[str, Tensor], batch: Batch) -> Tensor:

@@ -2,14 +2,18 @@
 
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from nas.errors import UserError
-from nas.params import Params, load
+from nas.params import load
 
 LOGS = Path("logs")
+
+# What torch says when a GPU or the host has too little memory, or no machine could have enough.
+NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
 
 
 def run(main: Callable[..., None]) -> None:
@@ -32,10 +36,10 @@ def run(main: Callable[..., None]) -> None:
         _fail(stage, str(error))
     except KeyboardInterrupt:
         _fail(stage, "interrupted; run it again to go on from the last whole epoch")
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in NO_MEMORY):
             raise
-        _fail(stage, "out of memory; lower batch_size, channels or layers")
+        _fail(stage, "out of memory; lower batch_size, channels, layers or crop_padding")
 
 
 def _fail(stage: str, message: str) -> None:
@@ -47,11 +51,16 @@ def _fail(stage: str, message: str) -> None:
 def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[str | int]:
     declared = list(inspect.signature(main).parameters.values())[2:]
     if len(given) != len(declared):
-        raise UserError(f"usage: python -m stages.{' '.join([stage, *(p.name.upper() for p in declared)])}")
-    try:
-        return [parameter.annotation(text) for parameter, text in zip(declared, given, strict=True)]
-    except ValueError:
-        raise UserError(f"{' '.join(given)}: {' '.join(p.name for p in declared if p.annotation is int)} must be integers") from None
+        usage = " ".join([stage, *(p.name.upper() for p in declared)])
+        raise UserError(f"{len(declared)} arguments are needed, not {len(given)}; usage: python -m stages.{usage}")
+    arguments: list[str | int] = []
+    for parameter, text in zip(declared, given, strict=True):
+        whole = parameter.annotation is int
+        if not re.fullmatch(r"\d{1,9}" if whole else r"\w[\w.-]*", text):
+            allowed = "a number: digits alone" if whole else "a name: letters, digits, _, - and ."
+            raise UserError(f"{parameter.name}: {text!r} is not allowed: must be {allowed}")
+        arguments.append(parameter.annotation(text))
+    return arguments
 
 
 def _log_to(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The continuous relaxation of a search space: every operation on every edge, mixed by softmax(α) (DARTS, section 2.2)."""
+"""The continuous relaxation of a space: all operations on each edge, mixed by softmax(α) (DARTS, section 2.2)."""
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,7 @@ class MixedOperation(nn.Module):
         self.operations = nn.ModuleList(_candidate(names[k], channels, stride) for k in self.columns)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return sum(
-            weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True)
-        )
+        return sum(weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
 
 
 def _candidate(name: str, channels: int, stride: int) -> nn.Module:
@@ -159,5 +157,7 @@ def _resolve(space: str | SearchSpace) -> SearchSpace:
         space = SPACES[space]
     unknown = [name for name in space.operations if name not in OPERATIONS]
     if unknown:
-        raise UserError(f"space {space.name} names {unknown[0]}, which is no operation: {suggest(unknown[0], OPERATIONS)}")
+        raise UserError(
+            f"space {space.name} names {unknown[0]}, which is no operation: {suggest(unknown[0], OPERATIONS)}"
+        )
     return space

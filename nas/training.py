@@ -103,9 +103,9 @@ def seed_for(*names: object) -> int:
 
 
 def result_key(data: str | Path, settings: dict) -> str:
-    """What determines a training's result, as a short name: settings, data, the code that is loaded, torch's version."""
-    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")}
-    files = {str(module.__file__) for module in loaded.values() if getattr(module, "__file__", None)}
+    """What determines a training's result, as a short name: settings, data, the loaded code, torch's version."""
+    loaded = [module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")]
+    files = {str(module.__file__) for module in loaded if getattr(module, "__file__", None)}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
     for file in [*sorted(files), Path(data) / "meta.json"]:
@@ -158,7 +158,9 @@ class Checkpoint:
                 _restore(owner, {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")})
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{self.path}: the checkpoint is damaged ({reason}); delete it to train from the start") from None
+            raise UserError(
+                f"{self.path}: the checkpoint is damaged ({reason}); delete it to train from the start"
+            ) from None
         log.info("resumed after epoch %d from %s", len(records), self.path)
         return records
 
@@ -223,7 +225,7 @@ def run_epochs(
 def _check_finite(record: dict, epoch: int) -> None:
     lost = [name for name, value in record.items() if isinstance(value, float) and not math.isfinite(value)]
     if lost:
-        raise UserError(f"{lost[0]} is no longer finite in epoch {epoch + 1}: training diverged; lower the learning rate")
+        raise UserError(f"{lost[0]} is not finite in epoch {epoch + 1}: training diverged; lower the learning rate")
 
 
 class Meter:

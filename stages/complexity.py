@@ -23,9 +23,7 @@ def main(params: Params, name: str) -> None:
         metrics[table] = {}
         for genotype, layers, channels, image, classes in networks:
             found = load(f"results/genotypes/{genotype}.json")
-            network = Network(
-                found, channels=channels, layers=layers, num_classes=classes, in_channels=image[0]
-            )
+            network = Network(found, channels=channels, layers=layers, num_classes=classes, in_channels=image[0])
             cost = vars(count(network, image))
             shape = "x".join(map(str, image))
             rows.append(

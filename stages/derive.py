@@ -16,10 +16,9 @@ def main(params: Params, name: str) -> None:
     with whole_folder("results/genotypes") as folder:
         for label, genotype in (PUBLISHED | found).items():
             write_json(folder / f"{label}.json", genotype.to_dict())
-            draw_cell(genotype.normal, genotype.normal_concat, folder / f"{label}-normal.png", title=f"{label}: normal cell")
-            draw_cell(
-                genotype.reduce, genotype.reduce_concat, folder / f"{label}-reduce.png", title=f"{label}: reduction cell"
-            )
+            normal, reduce = (folder / f"{label}-{cell}.png" for cell in ("normal", "reduce"))
+            draw_cell(genotype.normal, genotype.normal_concat, normal, title=f"{label}: normal cell")
+            draw_cell(genotype.reduce, genotype.reduce_concat, reduce, title=f"{label}: reduction cell")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Run a stage and tell what it read: python tests/trace_stage.py OUTPUT.json STAGE ARGUMENT…
+"""Run a stage and tell what it read: python -m tests.trace_stage OUTPUT.json STAGE ARGUMENT…
 
-Writes {"params": [leaf keys of params.yaml that the stage looked at], "modules": [files of nas and stages it imported]}.
+Writes {"params": [leaf keys of params.yaml that the stage read], "modules": [files of nas and stages it imported]}.
 """
 
 import json
@@ -11,7 +11,6 @@ from pathlib import Path
 from nas import params
 
 ROOT = Path.cwd()
-sys.path.insert(0, str(ROOT))
 seen: set[str] = set()
 
 

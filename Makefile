@@ -1,0 +1,28 @@
+# The whole of what a newcomer types; .venv is made on first use and again when requirements.txt changes.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test lint preset
+
+repro: $(VENV)/ready
+	@python -m nas.params > /dev/null
+	dvc repro
+	@awk '/^## Test accuracy/ { on = 1; next } /^(!|##)/ { on = 0 } on' results/report.md
+	@echo "The report: results/report.html (and results/report.md)"
+
+test: $(VENV)/ready
+	python -m pytest
+
+lint: $(VENV)/ready
+	ruff check .
+	ruff format --check .
+
+preset: $(VENV)/ready
+	@python -m nas.params preset $(or $(NAME),$(error say which: make preset NAME=default))
+
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
