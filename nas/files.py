@@ -61,8 +61,12 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, object]]) -> None:
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """Read what `write_csv` wrote; raises ValueError if the file ends within a line or has no rows."""
+    text = Path(path).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows or not text.endswith("\n"):
+        raise ValueError("it has no rows" if not rows else "it ends within a line")
+    return rows
 
 
 def sha256(path: str | Path) -> str:

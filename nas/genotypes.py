@@ -143,11 +143,13 @@ def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
     weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
     if not all(map(math.isfinite, weights.values())):
         raise ValueError("a weight is not finite")
-    sources = [f"{source}-{target}" for source, target in edges(max(int(row["edge"].split("-")[1]) for row in final) - 1)]
-    whole = [(cell, edge, operation) for cell in ("normal", "reduce") for edge in sources for operation in operations]
+    count = len({row["edge"] for row in final})
+    nodes = next(n for n in range(1, count + 1) if len(edges(n)) >= count)
+    names = [f"{source}-{target}" for source, target in edges(nodes)]
+    whole = [(cell, edge, operation) for cell in ("normal", "reduce") for edge in names for operation in operations]
     if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:
         raise ValueError(f"epoch {last} does not have each operation on each edge of both cells once, in order")
-    tables = [[[weights[cell, edge, o] for o in operations] for edge in sources] for cell in ("normal", "reduce")]
+    tables = [[[weights[cell, edge, o] for o in operations] for edge in names] for cell in ("normal", "reduce")]
     return _derive(operations, *tables)
 
 

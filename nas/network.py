@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.errors import UserError, suggest
+from nas.errors import UserError, reason, suggest
 from nas.files import whole_file
 from nas.genotypes import Genotype
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
@@ -121,7 +121,7 @@ class Network(nn.Module):
     Raises
     ------
     UserError
-        If the genotype names an operation that ``nas.operations`` does not have.
+        If the genotype names an operation that ``nas.operations`` does not have, or there are no layers.
 
     Notes
     -----
@@ -140,6 +140,8 @@ class Network(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
+        if layers < 1:
+            raise UserError(f"layers: {layers} is not allowed: must be at least 1")
         unknown = genotype.operations() - set(OPERATIONS)
         if unknown:
             name = min(unknown)
@@ -214,11 +216,13 @@ def load(path: str | Path) -> Network:
     """
     try:
         with safe_open(path, "pt") as file:
-            built_from = json.loads(file.metadata()["network"])
+            metadata = file.metadata() or {}
+            if "network" not in metadata:
+                raise ValueError("it does not say which network it holds")
+            built_from = json.loads(metadata["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = Network(Genotype.from_dict(built_from.pop("genotype")), **built_from)
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: is no whole network ({reason}); run its evaluation again") from None
+        raise UserError(f"{path}: is no whole network ({reason(error)}); run its evaluation again") from None
     return network.eval()

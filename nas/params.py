@@ -245,7 +245,9 @@ def _explain(error: dict) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return "null"
-    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str | list) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value) if isinstance(value, str | list) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

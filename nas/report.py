@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from markdown import markdown
 from PIL import Image
 
 from nas import figures, published
-from nas.errors import UserError
+from nas.errors import UserError, reason
 from nas.files import read_csv, whole_folder, write_text
 
 HISTORY_TEXT = ("epoch", "cell", "edge", "operation")
@@ -43,19 +44,19 @@ def write(results: Path, contents: Contents) -> None:
         If a result that `contents` names is missing or damaged.
     """
     evaluated = [_evaluated(results, *network) for network in contents.networks]
-    with whole_folder(results / "figures") as folder:
-        _draw(results, contents, evaluated, folder)
     sections = [
         "# Report",
         _summary(contents, evaluated),
         _accuracy_section(contents, evaluated),
         _search_section(results, contents),
-        _genotype_section(contents),
+        _genotype_section(results, contents),
         _complexity_section(results),
         _gradcam_section(contents),
         _recipe_section(contents),
     ]
     text = "\n\n".join(section for section in sections if section) + "\n"
+    with whole_folder(results / "figures") as folder:
+        _draw(results, contents, evaluated, folder)
     write_text(results / "report.md", text)
     write_text(results / "report.html", _page(text, results))
 
@@ -65,7 +66,8 @@ def write(results: Path, contents: Contents) -> None:
 
 def _evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) -> dict:
     """One network's scores, averaged over its seeds, and the paper's row if it has one."""
-    runs = [_read_json(results / "evaluate" / f"{genotype}-{layers}-{seed}" / "metrics.json") for seed in seeds]
+    folders = [results / "evaluate" / f"{genotype}-{layers}-{seed}" for seed in seeds]
+    runs = [_read_json(folder / "metrics.json", ("top1", "top5", "params", "gmac"), ("device",)) for folder in folders]
     top1 = [run["top1"] for run in runs]
     row = {
         "genotype": genotype,
@@ -82,22 +84,35 @@ def _evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) 
     return row | {"paper": paper[0] if paper else None}
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Any:
+    """A mapping, or a list of mappings, in each of which `numbers` and `texts` are keys of such values."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_text(encoding="utf-8"))
+        for key, kind in [*((key, int | float) for key in numbers), *((key, str) for key in texts)]:
+            for holder in read if isinstance(read, list) else [read]:
+                if not isinstance(holder, dict) or not isinstance(holder.get(key), kind):
+                    raise ValueError(f"it lacks {key}")
+        return read
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: is missing or damaged ({error}); `dvc repro` makes it anew") from None
+        raise _damaged(path, error) from None
 
 
-def _read_rows(path: Path) -> list[dict]:
-    """A history or α table, its numbers as numbers."""
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: is missing or damaged ({reason(error)}); `dvc repro` makes it anew")
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[dict]:
+    """A history or α table, its numbers as numbers; `columns` are those that it must have."""
     try:
+        rows = read_csv(path)
+        if not all(row.get(column) for row in rows for column in columns):
+            raise ValueError(f"not every row has the columns {', '.join(columns)}")
         return [
             {k: int(v) if k == "epoch" else v if k in HISTORY_TEXT else float(v) for k, v in row.items()}
-            for row in read_csv(path)
+            for row in rows
         ]
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: is missing or damaged ({error}); `dvc repro` makes it anew") from None
+        raise _damaged(path, error) from None
 
 
 # Figures
@@ -105,10 +120,12 @@ def _read_rows(path: Path) -> list[dict]:
 
 def _draw(results: Path, contents: Contents, evaluated: list[dict], folder: Path) -> None:
     if contents.spaces:
-        histories = {space: _read_rows(results / "search" / space / "history.csv") for space in contents.spaces}
+        columns = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
+        folders = {space: results / "search" / space for space in contents.spaces}
+        histories = {space: _read_rows(folder / "history.csv", columns) for space, folder in folders.items()}
         figures.plot_search(histories, folder / "search.png")
     for space in contents.spaces:
-        alphas = _read_rows(results / "search" / space / "alphas.csv")
+        alphas = _read_rows(results / "search" / space / "alphas.csv", (*HISTORY_TEXT, "weight"))
         for cell, title in (("normal", "normal cell"), ("reduce", "reduction cell")):
             rows = [row for row in alphas if row["cell"] == cell]
             figures.plot_alphas(rows, folder / f"alphas-{space}-{cell}.png", title=f"{space}: {title}")
@@ -116,14 +133,16 @@ def _draw(results: Path, contents: Contents, evaluated: list[dict], folder: Path
         paper = [row._asdict() for row in published.PIBCONV_TABLE_1]
         figures.plot_accuracy(evaluated, paper, folder / "accuracy.png")
         runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in contents.networks for seed in seeds]
-        histories = {run: _read_rows(results / "evaluate" / run / "history.csv") for run in runs}
+        columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
+        histories = {run: _read_rows(results / "evaluate" / run / "history.csv", columns) for run in runs}
         figures.plot_training(histories, folder / "training.png")
     if contents.gradcam:
         _draw_gradcam(results, contents.gradcam, folder / "gradcam.png")
 
 
 def _draw_gradcam(results: Path, networks: Sequence[str], path: Path) -> None:
-    told = {network: _read_json(results / "gradcam" / network / "predictions.json") for network in networks}
+    keys = ("confidence",), ("class", "predicted")
+    told = {network: _read_json(results / "gradcam" / network / "predictions.json", *keys) for network in networks}
     columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
 
     def row(network: str, kind: str) -> list[np.ndarray]:
@@ -131,7 +150,7 @@ def _draw_gradcam(results: Path, networks: Sequence[str], path: Path) -> None:
         try:
             return [np.asarray(Image.open(file).convert("RGB")) for file in files]
         except OSError as error:
-            raise UserError(f"{results / 'gradcam' / network}: {error}; `dvc repro` makes it anew") from None
+            raise _damaged(results / "gradcam" / network, error) from None
 
     rows = [("input", row(networks[0], "input"), None)]
     for network in networks:
@@ -194,8 +213,10 @@ def _accuracy_section(contents: Contents, evaluated: list[dict]) -> str:
 def _search_section(results: Path, contents: Contents) -> str:
     if not contents.spaces:
         return ""
-    scores = {space: _read_json(results / "search" / space / "metrics.json") for space in contents.spaces}
     keys = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
+    numbers = (*keys, "skips_normal", "skips_reduce")
+    files = {space: results / "search" / space / "metrics.json" for space in contents.spaces}
+    scores = {space: _read_json(file, numbers, ("device",)) for space, file in files.items()}
     rows = [
         (space, *(f"{score[key]:.2f}" for key in keys), score["skips_normal"], score["skips_reduce"])
         for space, score in scores.items()
@@ -210,8 +231,8 @@ def _search_section(results: Path, contents: Contents) -> str:
         _table(header, rows),
         f"The supernet at the end of {recipe['epochs']} epochs ({recipe['order']} order, C = {recipe['channels']}, "
         f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {scores[contents.spaces[0]]['device']}. Validation: "
-        "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in nats. "
-        "Skips: skip connections in the genotype derived.",
+        "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in "
+        "nats. Skips: skip connections in the genotype derived.",
         "![Search accuracy and loss](figures/search.png)",
     ]
     for space in contents.spaces:
@@ -222,22 +243,29 @@ def _search_section(results: Path, contents: Contents) -> str:
     return "\n\n".join(parts)
 
 
-def _genotype_section(contents: Contents) -> str:
+def _genotype_section(results: Path, contents: Contents) -> str:
     names = list(dict.fromkeys([*(genotype for genotype, _, _ in contents.networks), *contents.spaces]))
     if not names:
         return ""
     parts = ["## Genotypes"]
     for name in names:
         parts.append(f"### {name}")
-        parts += [f"![{name}, {cell} cell](genotypes/{name}-{cell}.png)" for cell in ("normal", "reduce")]
+        for cell in ("normal", "reduce"):
+            picture = Path("genotypes") / f"{name}-{cell}.png"
+            if not (results / picture).is_file():
+                raise UserError(f"{results / picture}: is missing; `dvc repro` makes it anew")
+            parts.append(f"![{name}, {cell} cell]({picture.as_posix()})")
     return "\n\n".join(parts)
 
 
 def _complexity_section(results: Path) -> str:
-    counted = _read_json(results / "complexity" / "metrics.json")["pibconv_table_1"]
+    path = results / "complexity" / "metrics.json"
+    counted = _read_json(path).get("pibconv_table_1", {})
     rows = []
     for row in published.PIBCONV_TABLE_1:
-        ours = counted[f"{row.genotype}-{row.layers}"]
+        ours = counted.get(f"{row.genotype}-{row.layers}")
+        if not ours:
+            raise _damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}"))
         params, gmac = ours["params"] / 1e6, ours["macs"] / 1e9
         rows.append(
             (

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nas.data import Batches
-from nas.errors import UserError
+from nas.errors import UserError, reason
 from nas.files import whole_file
 from nas.network import Network
 
@@ -152,14 +152,13 @@ class Checkpoint:
             return []
         try:
             with safe_open(self.path, "pt") as file:
-                records = json.loads(file.metadata()["records"])
+                records = json.loads((file.metadata() or {})["records"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for part, owner in self.parts.items():
                 _restore(owner, {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")})
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self.path}: the checkpoint is damaged ({reason}); delete it to train from the start"
+                f"{self.path}: the checkpoint is damaged ({reason(error)}); delete it to train from the start"
             ) from None
         log.info("resumed after epoch %d from %s", len(records), self.path)
         return records
@@ -191,6 +190,8 @@ def _restore(owner: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor
     for name, tensor in tensors.items():
         i, key = name.split("/")
         parameter = parameters[int(i)]
+        if key != "step" and tensor.shape != parameter.shape:
+            raise ValueError(f"{name} has the shape {list(tensor.shape)} instead of {list(parameter.shape)}")
         # Adam counts its steps on the CPU; all else lives where the parameter does.
         owner.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)
 

@@ -7,12 +7,18 @@ from nas.stage import run
 
 
 def main(params: Params, name: str) -> None:
+    from nas.errors import UserError, reason
     from nas.figures import draw_cell
     from nas.files import read_csv, whole_folder, write_json
     from nas.genotypes import PUBLISHED, derive_from_table
 
-    tables = {space: Path("results/search") / space / "alphas.csv" for space in params.search.spaces}
-    found = {space: derive_from_table(read_csv(table)) for space, table in tables.items()}
+    found = {}
+    for space in params.search.spaces:
+        table = Path("results/search") / space / "alphas.csv"
+        try:
+            found[space] = derive_from_table(read_csv(table))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{table}: is missing or damaged ({reason(error)}); run search@{space} again") from None
     with whole_folder("results/genotypes") as folder:
         for label, genotype in (PUBLISHED | found).items():
             write_json(folder / f"{label}.json", genotype.to_dict())

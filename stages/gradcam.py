@@ -17,6 +17,9 @@ def main(params: Params, name: str, network: str) -> None:
     device = training.choose_device(params.device, params.threads)
     prepared = data.load("data/prepared", device)
     model = load(f"models/evaluate/{network}.safetensors").to(device)
+    fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
+    if not fits.items() <= model.built_from.items():
+        raise UserError(f"models/evaluate/{network}.safetensors: is of other data than data/prepared; evaluate again")
     picked = []
     for i, label in enumerate(p.classes):
         if label not in prepared.classes:

@@ -1,0 +1,113 @@
+"""A small copy of the project, its pipeline run once, for the tests that need real stages."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+# `python` and `dvc` of dvc.yaml are those that run the tests; one thread, since two on busy cores wait for each other.
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "OMP_NUM_THREADS": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+TINY = {
+    "threads": 1,
+    "device": "cpu",
+    "data": {"train_limit": 128, "test_limit": 64},
+    "search": {"spaces": ["darts"], "channels": 2, "nodes": 1, "epochs": 1, "batch_size": 32},
+    "evaluate": {
+        "genotypes": ["DARTS_V2", "darts"],
+        "layers": [2],
+        "channels": 4,
+        "epochs": 2,
+        "batch_size": 32,
+    },
+    "gradcam": {"networks": ["DARTS_V2-2-0"], "classes": ["0", "1"]},
+}
+
+
+class Project:
+    """A copy of the project in `folder`, a git and DVC repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def repro(self, *options: str) -> list[str]:
+        """Run `dvc repro`; the names of the stages that ran."""
+        output = self.run("dvc", "repro", *options).stdout
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+    def set(self, **sections: object) -> None:
+        """Change keys of params.yaml: ``set(search={"epochs": 2})``."""
+        path = self.folder / "params.yaml"
+        yaml = YAML()
+        tree = yaml.load(path.read_text())
+        for name, value in sections.items():
+            if isinstance(value, dict):
+                tree[name].update(value)
+            else:
+                tree[name] = value
+        with path.open("w") as file:
+            yaml.dump(tree, file)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+
+def make_project(folder: Path) -> Project:
+    """The sources without any result, tiny parameters, and a first commit on main."""
+    folder.mkdir(parents=True)
+    for name in ("nas", "stages", "presets", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", "data/raw/.gitignore"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
+    for name in ("search", "evaluate", "gradcam"):
+        (folder / "results" / name).mkdir(parents=True)
+        (folder / "results" / name / ".gitkeep").touch()
+    project = Project(folder)
+    project.set(**TINY)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("dvc", "init", "-q")
+    project.run("dvc", "config", "core.analytics", "false")
+    project.commit("start")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose pipeline has run once and is committed; read it, copy it, but do not change it."""
+    project = make_project(tmp_path_factory.mktemp("finished") / "project")
+    project.repro()
+    project.commit("results")
+    return project
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Project], Project]:
+    """Copy a project, its DVC cache included, so that a test may change it."""
+
+    def copy(project: Project) -> Project:
+        folder = tmp_path / "copy"
+        shutil.copytree(project.folder, folder, symlinks=True)
+        return Project(folder)
+
+    return copy

@@ -1,0 +1,235 @@
+"""The pipeline as a user meets it: what reruns, what repeats, what survives a kill, what a branch shows."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, ROOT, TINY, Project
+from ruamel.yaml import YAML
+
+from nas.files import sha256
+from nas.params import check
+
+EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0"}
+STAGES = {"prepare", "search@darts", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+
+Copy = Callable[[Project], Project]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_nothing_to_do_runs_nothing(finished: Project) -> None:
+    assert finished.repro() == []
+
+
+def test_twice_by_force_leaves_the_same_lock(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    before = (project.folder / "dvc.lock").read_text()
+    assert set(project.repro("--force")) == STAGES
+    assert (project.folder / "dvc.lock").read_text() == before
+
+
+def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(gradcam={"index": 1})
+    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+
+
+def test_a_layer_count_more_runs_what_is_new_and_one_less_what_summarises(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(evaluate={"layers": [2, 3]})
+    new = {"evaluate@DARTS_V2-3-0", "evaluate@darts-3-0"}
+    assert set(project.repro()) == new | {"complexity", "report"}
+    assert "| DARTS_V2 | 3 | **" in (project.folder / "results/report.md").read_text()
+    project.set(evaluate={"layers": [2]})
+    assert set(project.repro()) == {"complexity", "report"}
+    # The earlier run's files are still there, but nothing shows them.
+    assert (project.folder / "results/evaluate/DARTS_V2-3-0/metrics.json").exists()
+    assert "| DARTS_V2 | 3 | **" not in (project.folder / "results/report.md").read_text()
+    project.set(evaluate={"layers": [2, 3]})
+    assert set(project.repro()) == {"complexity", "report"}
+
+
+def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    genotypes = hashes(project.folder / "results/genotypes")
+    project.set(search={"epochs": 2})
+    ran = set(project.repro())
+    expected = {"search@darts", "derive", "report"}
+    if hashes(project.folder / "results/genotypes") != genotypes:
+        expected |= {"evaluate@darts-2-0", "complexity"}
+    assert ran == expected
+
+
+def test_a_branch_shows_its_changed_accuracy_and_curves(finished: Project, copy_of: Copy, tmp_path: Path) -> None:
+    project = copy_of(finished)
+    project.run("git", "checkout", "-q", "-b", "longer")
+    project.set(evaluate={"epochs": 4})
+    project.repro("evaluate@DARTS_V2-2-0")
+    project.commit("longer")
+    project.run("git", "clone", "-q", "-b", "longer", ".", str(tmp_path / "clone"))  # with an empty cache
+    clone = Project(tmp_path / "clone")
+    clone.run("git", "branch", "-q", "main", "origin/main")
+    changes = json.loads(clone.run("dvc", "metrics", "diff", "main", "--json").stdout)
+    change = changes["results/evaluate/DARTS_V2-2-0/metrics.json"]["top1"]
+    for version, branch in (("old", "main"), ("new", "longer")):
+        text = clone.run("git", "show", f"{branch}:results/evaluate/DARTS_V2-2-0/metrics.json").stdout
+        assert change[version] == json.loads(text)["top1"]
+    assert change["old"] != change["new"]
+    page = clone.run("dvc", "plots", "diff", "main", "--json").stdout
+    assert "results/evaluate/DARTS_V2-2-0/history.csv" in page
+
+
+def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_path: Path) -> None:
+    finished.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    ran = clone.repro()
+    assert "search@darts" not in ran  # its results are in git
+    assert EVALUATIONS <= set(ran)  # their weights are not
+    assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
+
+
+# A stage declares exactly what it reads
+
+
+TRACED = {
+    "prepare": [],
+    "search": ["darts"],
+    "derive": [],
+    "evaluate": ["DARTS_V2", "2", "0"],
+    "complexity": [],
+    "gradcam": ["DARTS_V2-2-0"],
+    "report": [],
+}
+
+
+@pytest.fixture(scope="module")
+def traces(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    folder = tmp_path_factory.mktemp("traces")
+    shutil.copytree(finished.folder, folder / "project", symlinks=True)
+    project, found = Project(folder / "project"), {}
+    for stage, arguments in TRACED.items():
+        output = folder / f"{stage}.json"
+        project.run(sys.executable, "-m", "tests.trace_stage", str(output), stage, *arguments)
+        found[stage] = json.loads(output.read_text())
+    return found
+
+
+def leaves(tree: dict, prefix: str = "") -> set[str]:
+    found = set()
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return found
+
+
+DECLARED = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_every_stage_is_traced() -> None:
+    assert set(TRACED) == set(DECLARED) == {p.stem for p in (ROOT / "stages").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("stage", TRACED)
+def test_params_name_exactly_what_the_stage_reads(stage: str, traces: dict[str, dict]) -> None:
+    every = leaves(YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text()))
+    declared = {
+        leaf for name in DECLARED[stage].get("params", []) for leaf in every if leaf == name or leaf.startswith(f"{name}.")
+    }
+    assert declared == set(traces[stage]["params"])
+
+
+@pytest.mark.parametrize("stage", TRACED)
+def test_deps_name_exactly_the_modules_the_stage_imports(stage: str, traces: dict[str, dict]) -> None:
+    assert {dep for dep in DECLARED[stage]["deps"] if dep.endswith(".py")} == set(traces[stage]["modules"])
+
+
+# Killed and run again
+
+
+def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epochs: int) -> None:
+    """SIGKILL the stage once its checkpoint holds at least `epochs` epochs; fail if it ends before."""
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+    process = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    seen = 0
+    try:
+        for line in process.stdout:
+            seen += line.startswith("epoch ")
+            if seen == epochs:
+                break
+        time.sleep(0.02)  # into the middle of the next epoch
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert seen == epochs
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "outputs"),
+    [
+        ("search", ("darts",), ["results/search/darts"]),
+        (
+            "evaluate",
+            ("DARTS_V2", "2", "0"),
+            ["results/evaluate/DARTS_V2-2-0", "models/evaluate/DARTS_V2-2-0.safetensors"],
+        ),
+    ],
+)
+def test_killed_twice_it_ends_in_the_same_bits(stage, arguments, outputs, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(**{stage: {"epochs": 6}})
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+
+    def bits() -> dict[str, str]:
+        paths = [project.folder / output for output in outputs]
+        return {str(p): sha256(p) for path in paths for p in ([path] if path.is_file() else sorted(path.iterdir()))}
+
+    project.run(*command)
+    undisturbed = bits()
+    for output in outputs:
+        path = project.folder / output
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
+    assert list((project.folder / "checkpoints").rglob("*.safetensors"))
+    kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
+    last = project.run(*command).stdout
+    assert "resumed after epoch" in last
+    assert "epoch 1/6" not in last
+    assert bits() == undisturbed
+    assert not list((project.folder / "checkpoints").rglob("*.safetensors"))
+
+
+def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(search={"epochs": 40})
+    process = subprocess.Popen(
+        ["dvc", "repro", "search@darts"],
+        cwd=project.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 3/"):
+            break
+    subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    process.wait()
+    project.set(search={"epochs": 40})
+    output = project.run("dvc", "repro", "search@darts").stdout
+    assert "resumed after epoch" in output
+
+
+def test_the_tiny_parameters_are_valid() -> None:
+    tree = YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text())
+    for name, value in TINY.items():
+        tree[name] = tree[name] | value if isinstance(value, dict) else value
+    check(tree)
