@@ -184,7 +184,9 @@ def check(tree: object, source: str | Path = PATH) -> Params:
 
 def _read_yaml(path: Path, kind: str = "safe") -> Any:
     try:
-        return YAML(typ=kind, pure=True).load(path.read_text(encoding="utf-8"))
+        reader = YAML(typ=kind, pure=True)
+        reader.preserve_quotes = True
+        return reader.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run in the project's folder, where params.yaml lies") from None
     except OSError as error:

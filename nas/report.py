@@ -49,7 +49,7 @@ def write(results: Path, contents: Contents) -> None:
         _summary(contents, evaluated),
         _accuracy_section(contents, evaluated),
         _search_section(results, contents),
-        _genotype_section(results, contents),
+        _genotype_section(contents),
         _complexity_section(results),
         _gradcam_section(contents),
         _recipe_section(contents),
@@ -57,8 +57,9 @@ def write(results: Path, contents: Contents) -> None:
     text = "\n\n".join(section for section in sections if section) + "\n"
     with whole_folder(results / "figures") as folder:
         _draw(results, contents, evaluated, folder)
+        page = _page(text, {"figures": folder, "genotypes": results / "genotypes"})
     write_text(results / "report.md", text)
-    write_text(results / "report.html", _page(text, results))
+    write_text(results / "report.html", page)
 
 
 # What stands in results/
@@ -190,7 +191,7 @@ def _accuracy_section(contents: Contents, evaluated: list[dict]) -> str:
             f"{row['top5']:.2f}",
             f"{row['params']:.4f}",
             f"{row['gmac']:.4f}",
-            f"{row['paper'].accuracy:.2f}" if row["paper"] else "–",
+            f"*{row['paper'].accuracy:.2f}*" if row["paper"] else "–",
         )
         for row in evaluated
     ]
@@ -222,7 +223,12 @@ def _search_section(results: Path, contents: Contents) -> str:
         for space, score in scores.items()
     ]
     header = (
-        *("space", "validation top-1 (%)", "training top-1 (%)", "validation loss"),
+        *(
+            "space",
+            "validation top\N{NON-BREAKING HYPHEN}1 (%)",
+            "training top\N{NON-BREAKING HYPHEN}1 (%)",
+            "validation loss",
+        ),
         *("entropy, normal", "entropy, reduction", "skips, normal", "skips, reduction"),
     )
     recipe = contents.recipes["Search"]
@@ -236,26 +242,23 @@ def _search_section(results: Path, contents: Contents) -> str:
         "![Search accuracy and loss](figures/search.png)",
     ]
     for space in contents.spaces:
-        parts += [
-            f"![Softmax weights of {space}, {cell} cell](figures/alphas-{space}-{cell}.png)"
-            for cell in ("normal", "reduce")
-        ]
+        parts.append(_pair(f"Softmax weights of {space}", f"figures/alphas-{space}"))
     return "\n\n".join(parts)
 
 
-def _genotype_section(results: Path, contents: Contents) -> str:
+def _genotype_section(contents: Contents) -> str:
     names = list(dict.fromkeys([*(genotype for genotype, _, _ in contents.networks), *contents.spaces]))
     if not names:
         return ""
     parts = ["## Genotypes"]
     for name in names:
-        parts.append(f"### {name}")
-        for cell in ("normal", "reduce"):
-            picture = Path("genotypes") / f"{name}-{cell}.png"
-            if not (results / picture).is_file():
-                raise UserError(f"{results / picture}: is missing; `dvc repro` makes it anew")
-            parts.append(f"![{name}, {cell} cell]({picture.as_posix()})")
+        parts += [f"### {name}", _pair(name, f"genotypes/{name}")]
     return "\n\n".join(parts)
+
+
+def _pair(what: str, files: str) -> str:
+    """The pictures of a normal and a reduction cell, side by side where there is room."""
+    return f"![{what}, normal cell]({files}-normal.png) ![{what}, reduction cell]({files}-reduce.png)"
 
 
 def _complexity_section(results: Path) -> str:
@@ -272,9 +275,9 @@ def _complexity_section(results: Path) -> str:
                 row.genotype,
                 row.layers,
                 f"{params:.4f}",
-                row.params,
+                f"*{row.params:g}*",
                 f"{gmac:.4f}",
-                row.gmac,
+                f"*{row.gmac:.3f}*",
                 f"{100 * (params / row.params - 1):+.1f} %",
                 f"{100 * (gmac / row.gmac - 1):+.1f} %",
                 f"{ours['conv_macs'] / 1e9:.4f}",
@@ -282,7 +285,7 @@ def _complexity_section(results: Path) -> str:
         )
     header = (
         *("genotype", "layers", "params (M)", "paper's", "GMAC", "paper's"),
-        *("params: ours − paper's", "GMAC: ours − paper's", "GMAC of conv and linear alone"),
+        *("params against the paper", "GMAC against the paper", "GMAC of conv and linear alone"),
     )
     return "\n\n".join(
         [
@@ -328,15 +331,24 @@ h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px sol
 img { max-width: 100%; height: auto; display: block; margin: 1rem auto; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
-th { background: #f6f6f6; } tr:hover td { background: #fafafa; }
-td.paper { color: #777; }
+th { background: #f6f6f6; vertical-align: bottom; white-space: normal; } tr:hover td { background: #fafafa; }
+td em { color: #777; font-style: normal; }
+@media (min-width: 50rem) { p img:not(:only-child) { display: inline-block; width: 49%; } }
 """
 
 
-def _page(text: str, results: Path) -> str:
-    """The Markdown as one HTML file: style inline, pictures as data, tables that scroll sideways on a phone."""
+def _page(text: str, folders: Mapping[str, Path]) -> str:
+    """The Markdown as one HTML file: style inline, pictures as data, tables that scroll sideways on a phone.
+
+    `folders` tells where the pictures lie whose paths begin with a name of theirs.
+    """
+
+    def embedded(match: re.Match) -> str:
+        folder, name = match[1].split("/")
+        return f'src="{_data_uri(folders[folder] / name)}"'
+
     body = markdown(text, extensions=["tables"])
-    body = re.sub(r'src="([^"]+)"', lambda match: f'src="{_data_uri(results / match[1])}"', body)
+    body = re.sub(r'src="([^"]+)"', embedded, body)
     body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

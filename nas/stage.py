@@ -52,7 +52,8 @@ def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[
     declared = list(inspect.signature(main).parameters.values())[2:]
     if len(given) != len(declared):
         usage = " ".join([stage, *(p.name.upper() for p in declared)])
-        raise UserError(f"{len(declared)} arguments are needed, not {len(given)}; usage: python -m stages.{usage}")
+        needed = {0: "no arguments", 1: "1 argument"}.get(len(declared), f"{len(declared)} arguments")
+        raise UserError(f"takes {needed}, not {len(given)}; usage: python -m stages.{usage}")
     arguments: list[str | int] = []
     for parameter, text in zip(declared, given, strict=True):
         whole = parameter.annotation is int
