@@ -58,10 +58,14 @@ READ_ERRORS = (
 class Split:
     """Images of one split.
 
-    Attributes:
-        images: uint8, N×C×H×W.
-        labels: int64, N.
-        half: uint8, N: 0 where the search trains weights on the image, 1 where it trains α; None for a test split.
+    Attributes
+    ----------
+    images
+        uint8, N×C×H×W.
+    labels
+        int64, N.
+    half
+        uint8, N: 0 where the search trains weights on the image, 1 where it trains α; None for a test split.
     """
 
     images: Tensor
@@ -274,21 +278,31 @@ def prepare(
     data, arguments and seed leave the same bytes. `half` cuts the training images at random into two halves that differ
     by at most one image.
 
-    Args:
-        name: a key of `READERS`. digits are scikit-learn's 1,797 of 8×8 pixels, a stratified fifth of them for the
-            test; fashion_mnist, cifar10 and cifar100 are torchvision's; folder reads ROOT/train/CLASS/ and
-            ROOT/test/CLASS/ with images of any format in `IMAGE_SUFFIXES`, as RGB.
-        root: the folder that has the data set, or that it is downloaded to; digits need none.
-        output: the folder to write, whole or not at all; an earlier one is replaced.
-        seed: what the halves and the images within a limit follow from. The test images of digits do not.
-        image_size: for folder alone: resize the shorter side to this many pixels and crop the centre. None leaves the
-            images as they are, and they must all have one size.
-        train_limit: take this many training images, spread over the classes as evenly as the data allows. None takes
-            all.
-        test_limit: the same for the test images.
+    Parameters
+    ----------
+    name
+        A key of `READERS`. digits are scikit-learn's 1,797 of 8×8 pixels, a stratified fifth of them for the
+        test; fashion_mnist, cifar10 and cifar100 are torchvision's; folder reads ROOT/train/CLASS/ and
+        ROOT/test/CLASS/ with images of any format in `IMAGE_SUFFIXES`, as RGB.
+    root
+        The folder that has the data set, or that it is downloaded to; digits need none.
+    output
+        The folder to write, whole or not at all; an earlier one is replaced.
+    seed
+        What the halves and the images within a limit follow from. The test images of digits do not.
+    image_size
+        For folder alone: resize the shorter side to this many pixels and crop the centre. None leaves the
+        images as they are, and they must all have one size.
+    train_limit
+        Take this many training images, spread over the classes as evenly as the data allows. None takes
+        all.
+    test_limit
+        The same for the test images.
 
-    Raises:
-        UserError: the data set is missing, damaged or of another shape, or a limit exceeds it.
+    Raises
+    ------
+    UserError
+        The data set is missing, damaged or of another shape, or a limit exceeds it.
     """
     if name not in READERS:
         raise UserError(f"data.name: {name} is no data set; {suggest(name, READERS)}")
@@ -366,8 +380,10 @@ def _generator(seed: int, purpose: str) -> torch.Generator:
 def read_meta(folder: str | Path) -> dict[str, Any]:
     """Return meta.json of a folder that `prepare` wrote: its keys are `META_KEYS`.
 
-    Raises:
-        UserError: the file is missing or damaged.
+    Raises
+    ------
+    UserError
+        The file is missing or damaged.
     """
     path = Path(folder) / "meta.json"
     try:
@@ -404,8 +420,10 @@ def _is_meta(meta: object) -> bool:
 def load(folder: str | Path, device: str | torch.device) -> Prepared:
     """Load a folder that `prepare` wrote, after checking it against its checksums; the tensors go to `device`.
 
-    Raises:
-        UserError: a file is missing, damaged or altered.
+    Raises
+    ------
+    UserError
+        A file is missing, damaged or altered.
     """
     folder = Path(folder)
     meta = read_meta(folder)
@@ -538,15 +556,24 @@ class Batches:
     A shuffled epoch leaves out a last batch of a single image, unless it is the only one: batch normalisation cannot
     train on one image.
 
-    Args:
-        images: uint8, N×C×H×W.
-        labels: int64, N, on the device of `images`.
-        batch_size: images a batch; the last may have fewer.
-        mean, std: of each channel, for `normalise`.
-        shuffle: a new order each epoch instead of the order of `images`.
-        crop_padding: zeros on each side before a random crop, in pixels; 0 crops nothing.
-        flip: mirror half of the images left to right.
-        cutout: side of the square that `cutout` blanks, in pixels; 0 blanks none.
+    Parameters
+    ----------
+    images
+        uint8, N×C×H×W.
+    labels
+        int64, N, on the device of `images`.
+    batch_size
+        Images a batch; the last may have fewer.
+    mean, std
+        Of each channel, for `normalise`.
+    shuffle
+        A new order each epoch instead of the order of `images`.
+    crop_padding
+        Zeros on each side before a random crop, in pixels; 0 crops nothing.
+    flip
+        Mirror half of the images left to right.
+    cutout
+        Side of the square that `cutout` blanks, in pixels; 0 blanks none.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ class Data(Section):
     name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
     root: Annotated[str, Field(min_length=1)]
     image_size: Count | None
-    train_limit: Count | None
+    train_limit: Annotated[int, Field(ge=4)] | None  # two images for each half of the search
     test_limit: Count | None
 
 
