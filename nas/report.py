@@ -85,14 +85,14 @@ def _evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) 
     return row | {"paper": paper[0] if paper else None}
 
 
-def _read_json(path: Path, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Any:
-    """A mapping, or a list of mappings, in each of which `numbers` and `texts` are keys of such values."""
+def _read_json(path: Path, numbers: Sequence[str] = (), texts: Sequence[str] = (), *, many: bool = False) -> Any:
+    """A mapping, or `many` in a list, each with `numbers` and `texts` as keys of such values."""
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
+        holders = read if many and isinstance(read, list) and read else [read]
         for key, kind in [*((key, int | float) for key in numbers), *((key, str) for key in texts)]:
-            for holder in read if isinstance(read, list) else [read]:
-                if not isinstance(holder, dict) or not isinstance(holder.get(key), kind):
-                    raise ValueError(f"it lacks {key}")
+            if not all(isinstance(holder, dict) and isinstance(holder.get(key), kind) for holder in holders):
+                raise ValueError(f"it lacks {key}")
         return read
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
@@ -120,10 +120,12 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict]:
 
 
 def _draw(results: Path, contents: Contents, evaluated: list[dict], folder: Path) -> None:
+    if contents.gradcam:
+        _draw_gradcam(results, contents.gradcam, folder / "gradcam.png")
     if contents.spaces:
         columns = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
-        folders = {space: results / "search" / space for space in contents.spaces}
-        histories = {space: _read_rows(folder / "history.csv", columns) for space, folder in folders.items()}
+        tables = {space: results / "search" / space / "history.csv" for space in contents.spaces}
+        histories = {space: _read_rows(table, columns) for space, table in tables.items()}
         figures.plot_search(histories, folder / "search.png")
     for space in contents.spaces:
         alphas = _read_rows(results / "search" / space / "alphas.csv", (*HISTORY_TEXT, "weight"))
@@ -137,13 +139,12 @@ def _draw(results: Path, contents: Contents, evaluated: list[dict], folder: Path
         columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
         histories = {run: _read_rows(results / "evaluate" / run / "history.csv", columns) for run in runs}
         figures.plot_training(histories, folder / "training.png")
-    if contents.gradcam:
-        _draw_gradcam(results, contents.gradcam, folder / "gradcam.png")
 
 
 def _draw_gradcam(results: Path, networks: Sequence[str], path: Path) -> None:
     keys = ("confidence",), ("class", "predicted")
-    told = {network: _read_json(results / "gradcam" / network / "predictions.json", *keys) for network in networks}
+    files = {network: results / "gradcam" / network / "predictions.json" for network in networks}
+    told = {network: _read_json(file, *keys, many=True) for network, file in files.items()}
     columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
 
     def row(network: str, kind: str) -> list[np.ndarray]:
@@ -263,13 +264,14 @@ def _pair(what: str, files: str) -> str:
 
 def _complexity_section(results: Path) -> str:
     path = results / "complexity" / "metrics.json"
-    counted = _read_json(path).get("pibconv_table_1", {})
+    counted = _read_json(path)
     rows = []
     for row in published.PIBCONV_TABLE_1:
-        ours = counted.get(f"{row.genotype}-{row.layers}")
-        if not ours:
-            raise _damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}"))
-        params, gmac = ours["params"] / 1e6, ours["macs"] / 1e9
+        try:
+            ours = counted["pibconv_table_1"][f"{row.genotype}-{row.layers}"]
+            params, gmac, conv_gmac = ours["params"] / 1e6, ours["macs"] / 1e9, ours["conv_macs"] / 1e9
+        except (KeyError, TypeError):
+            raise _damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}")) from None
         rows.append(
             (
                 row.genotype,
@@ -280,7 +282,7 @@ def _complexity_section(results: Path) -> str:
                 f"*{row.gmac:.3f}*",
                 f"{100 * (params / row.params - 1):+.1f} %",
                 f"{100 * (gmac / row.gmac - 1):+.1f} %",
-                f"{ours['conv_macs'] / 1e9:.4f}",
+                f"{conv_gmac:.4f}",
             )
         )
     header = (

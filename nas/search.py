@@ -154,7 +154,7 @@ def search(
     loss = functional_loss(supernet, recipe)
     start = softmax_weights(supernet, 0)
 
-    def one_epoch(epoch: int, epoch_seed: int) -> dict:
+    def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
         xi = optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch)
         supernet.train()
         meter = Meter()
@@ -179,6 +179,7 @@ def search(
                 alpha.grad = gradient
             alpha_optimizer.step()
             _weights_step(supernet, weights, optimizer, weights_batch, recipe, meter)
+            tick()
         train_loss, train_top1, _ = meter.means()
         valid_loss, valid_top1, _ = test(supernet, valid_batches, recipe)
         row = {
@@ -192,7 +193,8 @@ def search(
         }
         return row | {"alphas": softmax_weights(supernet, epoch + 1)}
 
-    records = run_epochs(recipe.epochs, seed, checkpoint, one_epoch)
+    steps = min(len(weights_batches), len(alpha_batches))
+    records = run_epochs(recipe.epochs, steps, seed, checkpoint, one_epoch)
     history = [{k: v for k, v in record.items() if k != "alphas"} for record in records]
     return history, start + [row for record in records for row in record["alphas"]]
 

@@ -197,30 +197,41 @@ def _restore(owner: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor
 
 
 def run_epochs(
-    epochs: int, seed: int, checkpoint: Checkpoint | None, one_epoch: Callable[[int, int], dict], unit: str = "epoch"
+    epochs: int,
+    steps: int,
+    seed: int,
+    checkpoint: Checkpoint | None,
+    one_epoch: Callable[[int, int, Callable[[], object]], dict],
 ) -> list[dict]:
-    """Call ``one_epoch(epoch, seed of the epoch)`` for each epoch not yet in the checkpoint; return all records.
+    """Call ``one_epoch(epoch, seed of the epoch, tick)`` for each epoch not yet in the checkpoint; return all records.
 
-    Every random number of an epoch follows from its seed, so there is no generator's state to keep.
-    A record's entries of type float are shown as progress.
+    Every random number of an epoch follows from its seed, so there is no generator's state to keep. An epoch calls
+    ``tick()`` after each of its `steps`, which moves the progress bar. A record's entries of type float are told.
     """
     records = checkpoint.restore() if checkpoint else []
-    bar = tqdm(total=epochs, initial=len(records), unit=unit, disable=not sys.stderr.isatty())
+    bar = tqdm(
+        total=epochs * steps, initial=len(records) * steps, unit="step", disable=not sys.stderr.isatty(), smoothing=0.05
+    )
     for epoch in range(len(records), epochs):
         start = time.perf_counter()
         epoch_seed = seed_for(seed, epoch)
         torch.manual_seed(epoch_seed)
-        record = one_epoch(epoch, epoch_seed)
+        record = one_epoch(epoch, epoch_seed, bar.update)
         _check_finite(record, epoch)
         records.append(record)
         if checkpoint:
             checkpoint.save(records)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float))
-        bar.update()
-        bar.set_postfix_str(shown)
-        log.info("%s %d/%d  %s  (%.1f s)", unit, epoch + 1, epochs, shown, time.perf_counter() - start)
+        told = {name: f"{value:.4g}" for name, value in record.items() if isinstance(value, float)}
+        bar.set_description_str(f"epoch {epoch + 1}/{epochs}, top-1 {_last_top1(record)}")
+        line = "  ".join(f"{name} {value}" for name, value in told.items())
+        log.info("epoch %d/%d  %s  (%.1f s)", epoch + 1, epochs, line, time.perf_counter() - start)
     bar.close()
     return records
+
+
+def _last_top1(record: dict) -> str:
+    accuracies = [value for name, value in record.items() if name.endswith("top1")]
+    return f"{accuracies[-1]:.1f} %" if accuracies else "–"
 
 
 def _check_finite(record: dict, epoch: int) -> None:
@@ -296,7 +307,7 @@ def train(
     optimizer = recipe.optimizer(network.parameters())
     checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
 
-    def one_epoch(epoch: int, epoch_seed: int) -> dict:
+    def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch)
         network.train()
@@ -313,6 +324,7 @@ def train(
             nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
             optimizer.step()
             meter.add(loss.detach(), logits, labels)
+            tick()
         train_loss, train_top1, _ = meter.means()
         test_loss, test_top1, test_top5 = test(network, test_batches, recipe)
         return {
@@ -325,7 +337,7 @@ def train(
             "test_top5": test_top5,
         }
 
-    return run_epochs(recipe.epochs, seed, checkpoint, one_epoch)
+    return run_epochs(recipe.epochs, len(train_batches), seed, checkpoint, one_epoch)
 
 
 def remove_checkpoint(name: str, key: str) -> None:

@@ -116,7 +116,9 @@ def test_a_prepared_file_that_was_altered(project):
 def test_weights_that_are_not_there(project):
     (project.folder / "models/evaluate/DARTS_V2-2-0.safetensors").unlink()
     line = in_a_process(project, "-m", "stages.gradcam", "DARTS_V2-2-0")
-    assert line.startswith("error: gradcam: models/evaluate/DARTS_V2-2-0.safetensors: is no whole network (No such file")
+    assert line.startswith(
+        "error: gradcam: models/evaluate/DARTS_V2-2-0.safetensors: is no whole network (No such file"
+    )
     assert line.endswith("; run its evaluation again")
 
 
@@ -150,7 +152,9 @@ def test_dvc_keeps_the_prepared_data_when_preparing_fails(finished, copy_of):
     (project.folder / "pictures").mkdir()
     project.set(data={"name": "folder", "root": "pictures"})
     (line,) = repro(project, "prepare")
-    assert line.startswith("error: prepare: data.root: pictures/train is no folder; expected pictures/train/CLASS/*.png")
+    assert line.startswith(
+        "error: prepare: data.root: pictures/train is no folder; expected pictures/train/CLASS/*.png"
+    )
     assert (project.folder / "data/prepared/meta.json").exists()
 
 
@@ -166,9 +170,15 @@ def test_dvc_keeps_the_prepared_data_when_preparing_fails(finished, copy_of):
         ({"search": {"learning_rate": "0.1"}}, "search.learning_rate: '0.1' is not allowed: must be a number"),
         ({"search": {"epochs": 0}}, "search.epochs: 0 is not allowed: must be at least 1"),
         ({"evaluate": {"momentum": 1.0}}, "evaluate.momentum: 1.0 is not allowed: must be less than 1"),
-        ({"search": {"learning_rate": float("nan")}}, "search.learning_rate: nan is not allowed: must be a finite numb"),
+        (
+            {"search": {"learning_rate": float("nan")}},
+            "search.learning_rate: nan is not allowed: must be a finite numb",
+        ),
         ({"search": {"spaces": ["dart"]}}, "search.spaces[0]: dart is no search space: did you mean darts? (known: "),
-        ({"evaluate": {"genotypes": ["DART_V2"]}}, "evaluate.genotypes[0]: DART_V2 is no genotype: did you mean DARTS_"),
+        (
+            {"evaluate": {"genotypes": ["DART_V2"]}},
+            "evaluate.genotypes[0]: DART_V2 is no genotype: did you mean DARTS_",
+        ),
         ({"gradcam": {"networks": ["darts-9-0"]}}, "gradcam.networks[0]: darts-9-0 is no evaluated network: did you "),
         ({"data": {"name": "digit"}}, "data.name: 'digit' is not allowed: must be 'digits', "),
         ({"data": 5}, "data: 5 is not allowed: must be a section of keys"),
@@ -215,7 +225,7 @@ def test_more_memory_than_there_is(project, run_stage):
 def test_a_search_that_diverges(project, run_stage):
     project.set(search={"learning_rate": 1e30, "gradient_clip": 1e30})
     line = run_stage("search", "darts")
-    assert line.endswith("is no longer finite in epoch 1: training diverged; lower the learning rate")
+    assert line == "train_loss is not finite in epoch 1: training diverged; lower the learning rate"
 
 
 # Arguments
@@ -225,14 +235,23 @@ def test_a_search_that_diverges(project, run_stage):
     ("stage", "message"),
     [
         (["search"], "takes 1 argument, not 0; usage: python -m stages.search SPACE"),
-        (["evaluate", "DARTS_V2", 2], "takes 3 arguments, not 2; usage: python -m stages.evaluate GENOTYPE LAYERS SEED"),
+        (
+            ["evaluate", "DARTS_V2", 2],
+            "takes 3 arguments, not 2; usage: python -m stages.evaluate GENOTYPE LAYERS SEED",
+        ),
         (["report", "x", "y"], "takes no arguments, not 2; usage: python -m stages.report"),
         (["evaluate", "DARTS_V2", "two", 0], "layers: 'two' is not allowed: must be a number: digits alone"),
         (["evaluate", "DARTS_V2", 2, -1], "seed: '-1' is not allowed: must be a number: digits alone"),
         (["evaluate", "DARTS_V2", "1e9", 0], "layers: '1e9' is not allowed: must be a number: digits alone"),
         (["evaluate", "DARTS_V2", 0, 0], "layers: 0 is not allowed: must be at least 1"),
-        (["evaluate", "../DARTS_V2", 2, 0], "genotype: '../DARTS_V2' is not allowed: must be a name: letters, digits, "),
-        (["evaluate", "DARTS_V3", 2, 0], "results/genotypes/DARTS_V3.json: there is no such genotype: did you mean DART"),
+        (
+            ["evaluate", "../DARTS_V2", 2, 0],
+            "genotype: '../DARTS_V2' is not allowed: must be a name: letters, digits, ",
+        ),
+        (
+            ["evaluate", "DARTS_V3", 2, 0],
+            "results/genotypes/DARTS_V3.json: there is no such genotype: did you mean DART",
+        ),
         (["search", "dart"], "dart is no search space: did you mean darts? (known: darts, pibconv)"),
         (["search", ""], "space: '' is not allowed: must be a name: "),
         (["gradcam", "DARTS_V2-9-0"], "models/evaluate/DARTS_V2-9-0.safetensors: is no whole network (No such file"),
@@ -284,7 +303,9 @@ def test_an_image_that_is_cut_short(pictures, run_stage):
 def test_images_of_two_sizes(pictures, run_stage):
     Image.new("RGB", (9, 8)).save(pictures / "test/bee/2.png")
     line = run_stage("prepare")
-    assert line.startswith("data.root: pictures/test/bee/2.png is 8×9 and pictures/train/ant/0.png is 8×8 (height×width)")
+    assert line.startswith(
+        "data.root: pictures/test/bee/2.png is 8×9 and pictures/train/ant/0.png is 8×8 (height×width)"
+    )
 
 
 def test_fewer_images_than_the_limit(pictures, project, run_stage):
@@ -337,7 +358,10 @@ GENOTYPE = PUBLISHED["DARTS_V2"].to_dict()
         ("{", "is no genotype: Expecting property name"),
         ("", "is no genotype: Expecting value"),
         ("[]", "is no genotype: a genotype has the keys normal, normal_concat, reduce, reduce_concat, not list"),
-        ('{"normal": []}', "is no genotype: a genotype has the keys normal, normal_concat, reduce, reduce_concat, not n"),
+        (
+            '{"normal": []}',
+            "is no genotype: a genotype has the keys normal, normal_concat, reduce, reduce_concat, not n",
+        ),
         (json.dumps(GENOTYPE | {"more": 1}), "is no genotype: a genotype has the keys normal, normal_concat, reduce, "),
         (json.dumps(GENOTYPE | {"normal": 5}), 'is no genotype: a cell is a list of ["operation", state] pairs'),
         (json.dumps(GENOTYPE | {"normal": [["none"]]}), "is no genotype: "),
@@ -350,16 +374,19 @@ GENOTYPE = PUBLISHED["DARTS_V2"].to_dict()
             json.dumps(GENOTYPE | {"reduce": GENOTYPE["reduce"][:-1]}),
             "is no genotype: the reduce cell needs two edges a node, not 7 in all",
         ),
-        (
-            json.dumps(GENOTYPE | {"normal": [["sep_conv_3x4", 0], *GENOTYPE["normal"][1:]]}),
-            "names sep_conv_3x4, which is no operation: did you mean sep_conv_3x3? (known: ",
-        ),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_genotypes(stage, text, message, project, run_stage):
     (project.folder / "results/genotypes/DARTS_V2.json").write_text(text)
     assert run_stage(*stage).startswith(f"results/genotypes/DARTS_V2.json: {message}")
+
+
+@pytest.mark.parametrize("stage", [["evaluate", "DARTS_V2", 2, 0], ["complexity"]], ids=str)
+def test_a_genotype_with_an_unknown_operation(stage, project, run_stage):
+    edit_json("results/genotypes/DARTS_V2.json", normal=[["sep_conv_3x4", 0], *GENOTYPE["normal"][1:]])
+    message = "the genotype names sep_conv_3x4, which is no operation: did you mean sep_conv_3x3? (known: "
+    assert run_stage(*stage).startswith(message)
 
 
 @pytest.mark.parametrize("stage", [["evaluate", "darts", 2, 0], ["complexity"]], ids=str)
@@ -468,9 +495,9 @@ def test_weights_for_other_data(pictures, run_stage, monkeypatch):
 
 
 def test_a_class_that_the_data_do_not_have(project, run_stage):
-    project.set(gradcam={"classes": ["0", "12"]})
+    project.set(gradcam={"classes": ["0", "dog"]})
     line = run_stage("gradcam", "DARTS_V2-2-0")
-    assert line == "gradcam.classes[1]: 12 is no class: did you mean 1? (known: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)"
+    assert line == "gradcam.classes[1]: dog is no class: known are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
 
 
 def test_an_image_that_a_class_does_not_have(project, run_stage):
@@ -572,7 +599,9 @@ def report_fails(run_stage, path, why=""):
 
 
 @pytest.mark.parametrize("path", [*JSON, *TABLES])
-@pytest.mark.parametrize("spoil", [os.unlink, truncate, lambda path: truncate(path, 0)], ids=["missing", "cut", "empty"])
+@pytest.mark.parametrize(
+    "spoil", [os.unlink, truncate, lambda path: truncate(path, 0)], ids=["missing", "cut", "empty"]
+)
 def test_a_result_that_the_report_cannot_read(path, spoil, run_stage):
     spoil(path)
     report_fails(run_stage, path)
@@ -580,7 +609,7 @@ def test_a_result_that_the_report_cannot_read(path, spoil, run_stage):
 
 @pytest.mark.parametrize(("path", "key"), JSON.items())
 def test_a_result_that_lacks_a_key(path, key, run_stage):
-    for text in ("{}", "[{}]", "5", '"top1"', "null"):
+    for text in ("{}", "[]", "[{}]", "5"):
         Path(path).write_text(text)
         report_fails(run_stage, path, f"it lacks {key}")
 
@@ -608,7 +637,7 @@ def test_a_heat_map_that_the_report_cannot_read(path, spoil, run_stage):
 def test_a_drawing_of_a_genotype_that_is_not_there(run_stage):
     path = Path("results/genotypes/darts-reduce.png")
     path.unlink()
-    assert run_stage("report") == f"{path}: is missing; `dvc repro` makes it anew"
+    assert run_stage("report") == f"{path}: No such file or directory; `dvc repro` makes it anew"
 
 
 # What is no mistake of the user's

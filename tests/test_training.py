@@ -178,15 +178,15 @@ def test_the_key_follows_settings_data_and_code(tmp_path) -> None:
 
 def test_divergence_ends_in_one_line() -> None:
     with pytest.raises(UserError, match="loss is not finite in epoch 1: .* lower the learning rate"):
-        run_epochs(2, 0, None, lambda epoch, seed: {"loss": math.nan})
+        run_epochs(2, 1, 0, None, lambda epoch, seed, tick: {"loss": math.nan})
 
 
 def test_every_epoch_has_its_own_seed_and_sets_the_generators() -> None:
     drawn = []
-    run_epochs(3, 7, None, lambda epoch, seed: drawn.append((seed, torch.rand(1).item())) or {})
+    run_epochs(3, 1, 7, None, lambda epoch, seed, tick: drawn.append((seed, torch.rand(1).item())) or {})
     assert len(set(drawn)) == 3
     again = []
-    run_epochs(3, 7, None, lambda epoch, seed: again.append((seed, torch.rand(1).item())) or {})
+    run_epochs(3, 1, 7, None, lambda epoch, seed, tick: again.append((seed, torch.rand(1).item())) or {})
     assert again == drawn
 
 
