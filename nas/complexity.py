@@ -1,5 +1,6 @@
 """What a network costs: parameters and multiply-adds."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -21,22 +22,19 @@ class Complexity:
 
 
 def count(model: nn.Module, input_size: tuple[int, int, int]) -> Complexity:
-    """Count `model` in eval mode on one image of `input_size` = (channels, height, width); the model stays."""
-    training = model.training
-    model.eval()
-    try:
-        macs, params = get_model_complexity_info(
-            model,
-            tuple(input_size),
-            as_strings=False,
-            print_per_layer_stat=False,
-            verbose=False,
-            backend="pytorch",
-            backend_specific_config={"count_functional": False},
-        )
-        return Complexity(int(params), int(macs), _conv_macs(model, input_size))
-    finally:
-        model.train(training)
+    """Count `model` in eval mode on one image of `input_size` = (channels, height, width); the model stays as it is."""
+    model = deepcopy(model).eval()  # ptflops leaves methods and counters on what it counts
+    conv_macs = _conv_macs(model, input_size)  # first, because ptflops swallows what a model raises
+    macs, params = get_model_complexity_info(
+        model,
+        tuple(input_size),
+        as_strings=False,
+        print_per_layer_stat=False,
+        verbose=False,
+        backend="pytorch",
+        backend_specific_config={"count_functional": False},
+    )
+    return Complexity(int(params), int(macs), conv_macs)
 
 
 def _conv_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:

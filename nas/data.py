@@ -311,6 +311,7 @@ def prepare(
     source = READERS[name](Path(root).expanduser(), image_size)
     train = _limit(source.train, train_limit, "train", seed)
     test = _limit(source.test, test_limit, "test", seed)
+    _check_trainable(source.classes, train, root)
     mean, std = channel_statistics(train.images)
     if min(std) == 0:
         raise UserError(f"data.root: the training images of {name} in {root} have a channel of one value throughout")
@@ -319,6 +320,17 @@ def prepare(
     meta = {"name": name, "classes": list(source.classes), "shape": list(train.images.shape[1:])}
     meta |= {"mean": mean, "std": std, "train": len(train.labels), "test": len(test.labels)}
     _write(output, meta, {"train": replace(train, half=half), "test": test})
+
+
+def _check_trainable(classes: Sequence[str], train: Split, root: str | Path) -> None:
+    """Two classes, two images for each half of the search, and pixels enough to leave 2×2 when halved twice."""
+    height, width = train.images.shape[2:]
+    if len(classes) < 2:
+        raise UserError(f"data.root: {root} has the class {classes[0]} alone; at least 2 classes are needed")
+    if len(train.labels) < 4:
+        raise UserError(f"data.root: {root} has {len(train.labels)} training images; at least 4 are needed")
+    if min(height, width) < 5:
+        raise UserError(f"data.root: images of {height}×{width} pixels (height×width) are too small; at least 5×5")
 
 
 def _write(output: str | Path, meta: dict[str, object], splits: dict[str, Split]) -> None:

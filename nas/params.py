@@ -68,7 +68,7 @@ class Data(Section):
     name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
     root: Annotated[str, Field(min_length=1)]
     image_size: Count | None
-    train_limit: Annotated[int, Field(ge=4)] | None  # two images for each half of the search
+    train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
     test_limit: Count | None
 
 
@@ -100,7 +100,7 @@ class Search(Recipe):
     spaces: _list_of(Space)
     order: Literal["first", "second"]
     channels: Count
-    layers: Count
+    layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
     nodes: Count
     alpha_learning_rate: Positive
     alpha_betas: Annotated[list[Fraction], AfterValidator(_two)]

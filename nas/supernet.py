@@ -76,7 +76,7 @@ class Supernet(nn.Module):
     channels : int
         C of the first cells; the stem has 3·C.
     layers : int
-        Number of cells; those at layers//3 and 2·layers//3 are reduction cells.
+        Number of cells, at least 3; those at layers//3 and 2·layers//3 are reduction cells.
     nodes : int
         Intermediate nodes of a cell.
     num_classes : int
@@ -90,7 +90,8 @@ class Supernet(nn.Module):
     Raises
     ------
     UserError
-        If the space is unknown or names an operation that ``nas.operations`` does not have.
+        If the space is unknown or names an operation that ``nas.operations`` does not have, or there are fewer
+        than three layers.
 
     Notes
     -----
@@ -108,6 +109,8 @@ class Supernet(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        if layers < 3:
+            raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
         self.space = _resolve(space)
         self.nodes = nodes
         names = self.space.operations

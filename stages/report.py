@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
-from nas.params import Params
+from nas.params import Data, Params
 from nas.stage import run
+
+
+def _described(data: Data) -> str:
+    """What the results were measured on: ``fashion_mnist, 4000 training images``."""
+    name = f"folder {Path(data.root).name}" if data.name == "folder" else data.name
+    limits = ((data.train_limit, "training images"), (data.test_limit, "test images"))
+    return ", ".join([name, *(f"{limit} {what}" for limit, what in limits if limit)])
 
 
 def main(params: Params, name: str) -> None:
@@ -21,7 +28,7 @@ def main(params: Params, name: str) -> None:
             "Search": params.search.model_dump(exclude=lists["search"]),
             "Evaluation": p.model_dump(exclude=lists["evaluate"]),
         },
-        data=params.data.name,
+        data=_described(params.data),
     )
     write(Path("results"), contents)
 

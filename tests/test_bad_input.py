@@ -113,15 +113,6 @@ def test_a_prepared_file_that_was_altered(project):
     assert line == f"error: evaluate: data/prepared/train.safetensors is damaged or was altered: {PREPARE_AGAIN}"
 
 
-def test_weights_that_are_not_there(project):
-    (project.folder / "models/evaluate/DARTS_V2-2-0.safetensors").unlink()
-    line = in_a_process(project, "-m", "stages.gradcam", "DARTS_V2-2-0")
-    assert line.startswith(
-        "error: gradcam: models/evaluate/DARTS_V2-2-0.safetensors: is no whole network (No such file"
-    )
-    assert line.endswith("; run its evaluation again")
-
-
 def test_an_argument_too_many(project):
     line = in_a_process(project, "-m", "stages.prepare", "digits")
     assert line == "error: prepare: takes no arguments, not 1; usage: python -m stages.prepare"
@@ -295,6 +286,24 @@ def test_a_class_without_images(pictures, run_stage):
     assert run_stage("prepare").startswith("data.root: pictures/train/bee has no images; expected ")
 
 
+def test_a_single_class(pictures, run_stage):
+    for part in ("train", "test"):
+        shutil.rmtree(pictures / part / "bee")
+    assert run_stage("prepare") == "data.root: pictures has the class ant alone; at least 2 classes are needed"
+
+
+def test_too_few_images(pictures, run_stage):
+    for path in pictures.glob("train/*/[1-3].png"):
+        path.unlink()
+    assert run_stage("prepare") == "data.root: pictures has 2 training images; at least 4 are needed"
+
+
+def test_images_that_are_too_small(project, pictures, run_stage):
+    project.set(data={"image_size": 4})
+    message = "data.root: images of 4×4 pixels (height×width) are too small; at least 5×5"
+    assert run_stage("prepare") == message
+
+
 def test_an_image_that_is_cut_short(pictures, run_stage):
     truncate(pictures / "test/ant/3.png")
     assert run_stage("prepare").startswith("data.root: pictures/test/ant/3.png is not a readable image (")
@@ -462,6 +471,11 @@ def grad_cam_fails(run_stage, why=""):
     line = run_stage("gradcam", "DARTS_V2-2-0")
     assert line.startswith(f"{WEIGHTS}: is no whole network ({why}")
     assert line.endswith("); run its evaluation again")
+
+
+def test_weights_that_are_not_there(run_stage):
+    WEIGHTS.unlink()
+    grad_cam_fails(run_stage, "No such file or directory")
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])

@@ -1,0 +1,141 @@
+"""nas.complexity against the published tables and counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from nas.complexity import Complexity, count
+from nas.genotypes import PUBLISHED
+from nas.network import Network
+from nas.operations import OPERATIONS
+from nas.published import PIBCONV_TABLE_1
+
+LAYERS = (20, 15, 10, 8, 7, 6, 5, 4, 3, 2)
+# 10⁶ parameters and 10⁹ multiply-adds that the authors' own programs and ptflops give: C = 36, 3 × 32 × 32, 10 classes.
+AUTHORS = {
+    "DARTS_V2": (
+        ("3.3493", "2.2813", "1.5960", "1.1549", "1.0474", "0.6354", "0.6050", "0.4872", "0.1167", "0.0823"),
+        ("0.5475", "0.4081", "0.2648", "0.2077", "0.1799", "0.1533", "0.1215", "0.0909", "0.0670", "0.0352"),
+    ),
+    "DARTS_PseudoInvBn": (
+        ("6.0068", "4.1735", "2.9930", "2.2369", "2.0505", "1.3461", "1.2931", "1.0964", "0.4334", "0.3765"),
+        ("0.9493", "0.7093", "0.4610", "0.3623", "0.3143", "0.2691", "0.2142", "0.1636", "0.1209", "0.0661"),
+    ),
+}
+ROWS = [(genotype, *row) for genotype, columns in AUTHORS.items() for row in zip(LAYERS, *columns, strict=True)]
+
+
+@pytest.mark.parametrize("genotype, layers, params, gmac", ROWS)
+def test_published_networks_cost_what_the_authors_programs_count(genotype, layers, params, gmac):
+    network = Network(PUBLISHED[genotype], channels=36, layers=layers, num_classes=10)
+    cost = count(network, (3, 32, 32))
+    assert (f"{cost.params / 1e6:.4f}", f"{cost.macs / 1e9:.4f}") == (params, gmac)
+    assert cost.params == sum(p.numel() for p in network.parameters())
+    assert 0.8 * cost.macs < cost.conv_macs < cost.macs
+
+
+def test_the_papers_own_table_stands_beside_ours():
+    """The paper truncates or rounds to three digits; its own networks of PIBConv are up to 2.3 % larger."""
+    papers = {(row.genotype, row.layers): row for row in PIBCONV_TABLE_1}
+    assert len(PIBCONV_TABLE_1) == len(papers) == len(ROWS)
+    for genotype, layers, params, gmac in ROWS:
+        row = papers[genotype, layers]
+        smaller = 0.024 if genotype == "DARTS_PseudoInvBn" else 0.0
+        assert row.params == pytest.approx(float(params), rel=smaller + 0.015)
+        assert row.gmac == pytest.approx(float(gmac), rel=smaller, abs=0.0011)
+
+
+C, HEIGHT, WIDTH = 6, 7, 4
+HAND = {  # multiply-adds for every pixel of the result at stride 1
+    "none": 0,
+    "skip_connect": 0,
+    "max_pool_3x3": 0,
+    "avg_pool_3x3": 0,
+    "sep_conv_3x3": 2 * (9 * C + C * C),
+    "sep_conv_5x5": 2 * (25 * C + C * C),
+    "sep_conv_7x7": 2 * (49 * C + C * C),
+    "dil_conv_3x3": 9 * C + C * C,
+    "dil_conv_5x5": 25 * C + C * C,
+    "conv_7x1_1x7": 14 * C * C,
+    "pib_conv_3x3": 9 * C + 2 * C * C + 2 * 9 * C + C * C,
+    "pib_conv_5x5": 25 * C + 2 * C * C + 2 * 25 * C + C * C,
+    "pib_conv_7x7": 49 * C + 2 * C * C + 2 * 49 * C + C * C,
+}
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_multiply_adds_of_each_operation(name):
+    def conv_macs(stride: int) -> int:
+        model = nn.Sequential(nn.Conv2d(C, C, 1), OPERATIONS[name](C, stride, True))
+        return count(model, (C, HEIGHT, WIDTH)).conv_macs - HEIGHT * WIDTH * C * C
+
+    assert conv_macs(1) == HEIGHT * WIDTH * HAND[name]
+    if name == "skip_connect":
+        assert conv_macs(2) == 4 * 2 * C * C
+    elif name == "conv_7x1_1x7":  # the first convolution strides along the rows alone
+        assert conv_macs(2) == 7 * C * C * (HEIGHT * 2 + 4 * 2)
+    else:
+        assert conv_macs(2) == 4 * 2 * HAND[name]
+
+
+def test_multiply_adds_of_a_whole_network_by_hand():
+    """DARTS_V2, C = 2, three cells on a 1 × 8 × 8 image: normal, and two reductions to 4 × 4 and 2 × 2."""
+
+    def sep(channels: int) -> int:
+        return 2 * (9 * channels + channels**2)
+
+    stem = 64 * 9 * 6
+    # cell 0: both inputs 6 → 2; 2·2 + 1 separable convolutions and a dilated one, at 8 × 8
+    normal = 64 * (6 * 2 + 6 * 2 + 5 * sep(2) + (9 * 2 + 2**2))
+    # cell 1: inputs 6 → 4 and 8 → 4 at 8 × 8; its skips come from node 0, so they cost nothing
+    reduction = 64 * (6 * 4 + 8 * 4)
+    # cell 2: the input before the reduction by factorized reduce 8 → 8 to 4 × 4, the last 16 → 8 at 4 × 4
+    after = 16 * (8 * 8 + 16 * 8)
+    head = 32 * 5
+    network = Network(PUBLISHED["DARTS_V2"], channels=2, layers=3, num_classes=5, in_channels=1)
+    assert count(network, (1, 8, 8)).conv_macs == stem + normal + reduction + after + head
+
+
+def test_multiply_adds_of_grouped_strided_convolutions_and_linear_layers():
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, (3, 5), stride=2, groups=3),  # 9 × 11 → 4 × 4, one channel to two
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 7),
+    )
+    params = 6 * 15 + 6 + 2 * 6 + 96 * 7 + 7
+    conv_macs = 4 * 4 * 6 * 15 + 96 * 7
+    cost = count(model, (3, 9, 11))
+    assert (cost.params, cost.conv_macs) == (params, conv_macs)
+    assert cost.macs > conv_macs
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_counting_leaves_the_model_as_it_was(training):
+    network = Network(PUBLISHED["DARTS_V2"], channels=4, layers=3, num_classes=10, auxiliary=True).train(training)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    attributes = [set(vars(module)) for module in network.modules()]
+    first = count(network, (3, 16, 16))
+    assert isinstance(first, Complexity) and all(type(n) is int for n in (first.params, first.macs, first.conv_macs))
+    assert all(module.training is training for module in network.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert [set(vars(module)) for module in network.modules()] == attributes
+    for module in network.modules():
+        assert not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    assert all(p.grad is None for p in network.parameters())
+    assert count(network, (3, 16, 16)) == first
+
+
+def test_a_model_that_cannot_run_says_why_and_keeps_no_hooks():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(5, 5))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        count(model, (3, 8, 8))
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_frozen_parts_keep_their_mode():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval())
+    count(model, (3, 8, 8))
+    assert [module.training for module in model.modules()] == [True, True, False]
