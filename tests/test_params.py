@@ -68,13 +68,6 @@ def test_load_reads_what_the_file_says(tmp_path):
     assert load(path).model_dump() == read(DEFAULT)
 
 
-def test_the_committed_params_are_the_default():
-    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], capture_output=True, text=True, check=False, cwd=ROOT)
-    if shown.returncode:
-        pytest.skip("not a git repository")
-    assert check(read(shown.stdout)) == check(read(DEFAULT))
-
-
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / PRESETS).glob("*.yaml")))
 def test_every_preset_is_valid(name, monkeypatch, tmp_path):
     path = tmp_path / "params.yaml"
