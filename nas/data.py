@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from nas.errors import UserError, suggest
+from nas.errors import UserError, reason, suggest
 from nas.files import sha256, whole_folder, write_json
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -156,14 +156,14 @@ def _official(dataset: type, root: Path, files: dict[Path, str | None], folder: 
         except READ_ERRORS as error:
             raise UserError(
                 f"data.root: {root} has no whole copy of {', '.join(missing)}, and the download failed "
-                f"({_one_line(error)}): put the files there, or set data.root to the folder that has them"
+                f"({reason(error)}): put the files there, or set data.root to the folder that has them"
             ) from error
     try:
         parts = [dataset(str(root), train=train, download=False) for train in (True, False)]
         return _check_official(dataset.__name__, parts)
     except READ_ERRORS as error:
         raise UserError(
-            f"data.root: {root / folder} is not a readable {dataset.__name__} ({_one_line(error)}): "
+            f"data.root: {root / folder} is not a readable {dataset.__name__} ({reason(error)}): "
             "delete that folder to have it downloaded again"
         ) from error
 
@@ -238,16 +238,12 @@ def _read_image(path: Path, image_size: int | None) -> np.ndarray:
                 raise ValueError(f"more than 8 bits a channel, mode {image.mode}")
             image = image.convert("RGB")
     except READ_ERRORS as error:
-        raise UserError(f"data.root: {path} is not a readable image ({_one_line(error)})") from error
+        raise UserError(f"data.root: {path} is not a readable image ({reason(error)})") from error
     if image_size is not None:
         from torchvision.transforms.functional import center_crop, resize
 
         image = center_crop(resize(image, image_size), [image_size, image_size])
     return np.asarray(image).transpose(2, 0, 1)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 READERS: dict[str, Callable[[Path, int | None], _Source]] = {
@@ -403,7 +399,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _prepare_again(path, "is missing") from error
     except (OSError, ValueError) as error:
-        raise _prepare_again(path, f"cannot be read ({_one_line(error)})") from error
+        raise _prepare_again(path, f"cannot be read ({reason(error)})") from error
     if not _is_meta(meta):
         raise _prepare_again(path, "was altered")
     return meta
@@ -460,7 +456,7 @@ def _load_split(folder: Path, part: str, meta: dict[str, Any], device: str | tor
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise _prepare_again(path, f"cannot be read ({_one_line(error)})") from error
+        raise _prepare_again(path, f"cannot be read ({reason(error)})") from error
     if not _agrees(tensors, part, meta):
         raise _prepare_again(path, "does not agree with meta.json")
     return Split(**{name: tensor.to(device) for name, tensor in tensors.items()})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
@@ -36,6 +36,8 @@ MARKERS = "osD^vP*Xh<>p"
 INK, PAPER = "#333333", "#8A8A8A"
 
 STYLE = {
+    # Every setting is given, so that no matplotlibrc of the user's has a say; the backend is none of a picture's.
+    **{name: value for name, value in rcParamsDefault.items() if "backend" not in name},
     "font.family": "DejaVu Sans",  # matplotlib carries it, so every machine has it
     "font.size": 11,
     "axes.titlesize": 11,

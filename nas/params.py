@@ -38,6 +38,12 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _spelled_out(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("is not allowed: write the folder's path without ~, which DVC does not know")
+    return path
+
+
 def _two(values: list) -> list:
     if len(values) != 2:
         raise ValueError("must be a list of two numbers: [0.5, 0.999]")
@@ -66,13 +72,13 @@ class Section(BaseModel):
 
 class Data(Section):
     name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
-    root: Annotated[str, Field(min_length=1)]
+    root: Annotated[str, Field(min_length=1), AfterValidator(_spelled_out)]
     image_size: Count | None
     train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
     test_limit: Count | None
 
 
-class Recipe(Section):
+class Training(Section):
     """How weights are trained, in the search and in the evaluation alike."""
 
     epochs: Count
@@ -96,7 +102,7 @@ class Recipe(Section):
         return self
 
 
-class Search(Recipe):
+class Search(Training):
     spaces: _list_of(Space)
     order: Literal["first", "second"]
     channels: Count
@@ -107,7 +113,7 @@ class Search(Recipe):
     alpha_weight_decay: NonNegative
 
 
-class Evaluate(Recipe):
+class Evaluate(Training):
     genotypes: _list_of(str)
     layers: _list_of(Count)
     seeds: _list_of(Natural)
@@ -327,7 +333,10 @@ def main(arguments: list[str]) -> None:
         preset(arguments[1])
         print(f"{PATH} now holds the preset {arguments[1]}; `dvc repro` runs what it changes")
     elif not arguments:
-        YAML().dump(load().model_dump(), sys.stdout)
+        params = load()
+        if not Path(params.data.root).is_dir():  # DVC, whose dependency it is, would end without a word of why
+            raise UserError(f"{PATH}: data.root: {params.data.root} is no folder: create it, or name the one you mean")
+        YAML().dump(params.model_dump(), sys.stdout)
     else:
         raise UserError("usage: python -m nas.params [preset NAME]")
 

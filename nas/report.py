@@ -79,7 +79,7 @@ def _evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) 
         "top5": mean(run["top5"] for run in runs),
         "params": runs[0]["params"] / 1e6,
         "gmac": runs[0]["gmac"],
-        "device": runs[0]["device"],
+        "devices": {run["device"] for run in runs},
     }
     paper = [r for r in published.PIBCONV_TABLE_1 if (r.genotype, r.layers) == (genotype, layers)]
     return row | {"paper": paper[0] if paper else None}
@@ -197,14 +197,14 @@ def _accuracy_section(contents: Contents, evaluated: list[dict]) -> str:
         for row in evaluated
     ]
     header = ("genotype", "layers", "top-1 (%)", "top-5 (%)", "params (M)", "GMAC", "paper's top-1 (%)")
-    seeds = len(evaluated[0]["seeds"])
+    seeds, devices = len(evaluated[0]["seeds"]), _names(set.union(*(row["devices"] for row in evaluated)))
     note = f"Mean ± standard deviation over {seeds} seeds. " if seeds > 1 else ""
     return "\n\n".join(
         [
             "## Test accuracy",
             _table(header, rows),
             f"{note}Ours: {contents.data}, {contents.recipes['Evaluation']['epochs']} epochs, "
-            f"C = {contents.recipes['Evaluation']['channels']}, on {evaluated[0]['device']}. "
+            f"C = {contents.recipes['Evaluation']['channels']}, on {devices}. "
             f"The paper's: {published.PIBCONV_SOURCE}.",
             "![Accuracy against layers and parameters](figures/accuracy.png)",
             "![Training of the evaluated networks](figures/training.png)",
@@ -232,12 +232,12 @@ def _search_section(results: Path, contents: Contents) -> str:
         ),
         *("entropy, normal", "entropy, reduction", "skips, normal", "skips, reduction"),
     )
-    recipe = contents.recipes["Search"]
+    recipe, devices = contents.recipes["Search"], _names({score["device"] for score in scores.values()})
     parts = [
         "## Search",
         _table(header, rows),
         f"The supernet at the end of {recipe['epochs']} epochs ({recipe['order']} order, C = {recipe['channels']}, "
-        f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {scores[contents.spaces[0]]['device']}. Validation: "
+        f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {devices}. Validation: "
         "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in "
         "nats. Skips: skip connections in the genotype derived.",
         "![Search accuracy and loss](figures/search.png)",
@@ -317,6 +317,10 @@ def _recipe_section(contents: Contents) -> str:
     for title, recipe in contents.recipes.items():
         parts += [f"### {title}", _table(("parameter", "value"), ((k, _plain(v)) for k, v in recipe.items()))]
     return "\n\n".join(parts)
+
+
+def _names(devices: set[str]) -> str:
+    return " and ".join(sorted(devices))
 
 
 def _plain(value: object) -> str:

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from nas.data import Batches
 from nas.genotypes import Edge, edges
 from nas.supernet import Supernet
-from nas.training import Checkpoint, Meter, Recipe, run_epochs, test
+from nas.training import Checkpoint, Meter, Recipe, autocast, cross_entropy, run_epochs, test
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[dict[str, Tensor], Batch], Tensor]
@@ -46,6 +46,7 @@ def second_order(
     momentum: float = 0.0,
     velocity: dict[str, Tensor] | None = None,
     radius: float = 0.01,
+    difference_loss: Loss | None = None,
 ) -> list[Tensor]:
     """∇α L_val(w − ξ·step(w, α), α): what α does to the weights' next SGD step is taken into account.
 
@@ -68,6 +69,8 @@ def second_order(
         Of the weights' SGD; `velocity` maps names to momentum buffers, None before the first step.
     radius : float, default 0.01
         Length of the finite difference's step in the space of all weights.
+    difference_loss : callable, optional
+        `loss` in at least float32, where that is computed in bfloat16, whose rounding is larger than the step.
 
     Returns
     -------
@@ -87,23 +90,24 @@ def second_order(
 
     def shifted(sign: int) -> Sequence[Tensor]:
         moved = {n: w.detach() + sign * epsilon * part for n, w, part in zip(names, values, v, strict=True)}
-        return torch.autograd.grad(loss(moved, weights_batch), alphas)
+        return torch.autograd.grad((difference_loss or loss)(moved, weights_batch), alphas)
 
     return [
         g - xi * (plus - minus) / (2 * epsilon) for g, plus, minus in zip(direct, shifted(+1), shifted(-1), strict=True)
     ]
 
 
-def functional_loss(supernet: nn.Module, recipe: Recipe) -> Loss:
-    """The cross-entropy of `supernet` as a function of its weights; batch norm's running statistics stay."""
-    buffers = dict(supernet.named_buffers())
+def functional_loss(supernet: nn.Module, precision: int | str = 32) -> Loss:
+    """The cross-entropy of `supernet`, in training mode, as a function of its weights.
+
+    The supernet's running statistics of batch norm stay: those of these passes go to a copy that nobody reads.
+    """
+    scratch = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
 
     def loss(weights: dict[str, Tensor], batch: Batch) -> Tensor:
         images, labels = batch
-        scratch = {name: buffer.clone() for name, buffer in buffers.items()}
-        with recipe.autocast(images.device):
-            logits = functional_call(supernet, {**weights, **scratch}, (images,))
-        return nn.functional.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, labels)
+        with autocast(images.device, precision):
+            return cross_entropy(functional_call(supernet, {**weights, **scratch}, (images,)), labels)
 
     return loss
 
@@ -151,7 +155,7 @@ def search(
     checkpoint = (
         Checkpoint(name, key, supernet=supernet, optimizer=optimizer, alpha_optimizer=alpha_optimizer) if key else None
     )
-    loss = functional_loss(supernet, recipe)
+    loss, float32_loss = functional_loss(supernet, recipe.precision), functional_loss(supernet)
     start = softmax_weights(supernet, 0)
 
     def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
@@ -174,6 +178,7 @@ def search(
                     weight_decay=recipe.weight_decay,
                     momentum=recipe.momentum,
                     velocity=_velocity(optimizer, weights),
+                    difference_loss=float32_loss,
                 )
             for alpha, gradient in zip(alphas, gradients, strict=True):
                 alpha.grad = gradient
@@ -208,9 +213,9 @@ def _weights_step(
     meter: Meter,
 ) -> None:
     images, labels = batch
-    with recipe.autocast(images.device):
+    with autocast(images.device, recipe.precision):
         logits = supernet(images)
-    loss = nn.functional.cross_entropy(logits.float(), labels)
+        loss = cross_entropy(logits, labels)
     for weight, gradient in zip(weights.values(), torch.autograd.grad(loss, list(weights.values())), strict=True):
         weight.grad = gradient
     nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)

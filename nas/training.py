@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ class Recipe:
     gradient_clip : float
         The gradient is scaled down to this norm when it is longer.
     precision : 32 or "bf16"
-        bf16 computes matrix products and convolutions in bfloat16; weights stay in float32.
+        32 is IEEE float32, without TF32. bf16 computes matrix products and convolutions in bfloat16; weights stay in
+        float32.
     """
 
     epochs: int
@@ -68,8 +70,15 @@ class Recipe:
             parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
         )
 
-    def autocast(self, device: torch.device) -> AbstractContextManager:
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+def autocast(device: torch.device, precision: int | str) -> AbstractContextManager:
+    """Compute in bfloat16 what may be, if `precision` is "bf16"."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of N × classes logits, in float32 at least."""
+    return nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
 
 def choose_device(device: str, threads: int) -> torch.device:
@@ -87,7 +96,9 @@ def choose_device(device: str, threads: int) -> torch.device:
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would drown the second order's finite difference
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs a kernel an allocation, changes no result
     return torch.device("cuda")
 
 
@@ -156,18 +167,14 @@ class Checkpoint:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for part, owner in self.parts.items():
                 _restore(owner, {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")})
-        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except torch.OutOfMemoryError:  # the device's state, not the file's
+            raise
+        except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{self.path}: the checkpoint is damaged ({reason(error)}); delete it to train from the start"
             ) from None
         log.info("resumed after epoch %d from %s", len(records), self.path)
         return records
-
-    def remove(self) -> None:
-        """Delete the file, once the outputs it could lead to are there."""
-        self.path.unlink(missing_ok=True)
-        if self.path.parent.exists() and not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
 
 
 def _tensors(owner: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -267,9 +274,9 @@ def test(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[float, flo
     model.eval()
     meter = Meter()
     for images, labels in batches.epoch(0):
-        with recipe.autocast(images.device):
+        with autocast(images.device, recipe.precision):
             logits = model(images)
-        meter.add(nn.functional.cross_entropy(logits.float(), labels), logits, labels)
+        meter.add(cross_entropy(logits, labels), logits, labels)
     return meter.means()
 
 
@@ -314,11 +321,11 @@ def train(
         network.drop_path = drop_path * epoch / recipe.epochs
         meter = Meter()
         for images, labels in train_batches.epoch(epoch_seed):
-            with recipe.autocast(images.device):
+            with autocast(images.device, recipe.precision):
                 logits, auxiliary_logits = network(images) if auxiliary_weight else (network(images), None)
-            loss = objective = nn.functional.cross_entropy(logits.float(), labels)
+            loss = objective = cross_entropy(logits, labels)
             if auxiliary_weight:
-                objective = loss + auxiliary_weight * nn.functional.cross_entropy(auxiliary_logits.float(), labels)
+                objective = loss + auxiliary_weight * cross_entropy(auxiliary_logits, labels)
             optimizer.zero_grad()
             objective.backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
@@ -340,6 +347,6 @@ def train(
     return run_epochs(recipe.epochs, len(train_batches), seed, checkpoint, one_epoch)
 
 
-def remove_checkpoint(name: str, key: str) -> None:
-    """Forget a training whose outputs are written."""
-    Checkpoint(name, key).remove()
+def remove_checkpoints(name: str) -> None:
+    """Forget the trainings of a stage, once its outputs are written: also those of other parameters."""
+    shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)

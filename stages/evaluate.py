@@ -73,7 +73,7 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         "device": training.device_name(device),
     }
     write_json(results / "metrics.json", metrics)
-    training.remove_checkpoint(name, key)
+    training.remove_checkpoints(name)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main(params: Params, name: str, space: str) -> None:
     write_csv(results / "history.csv", history)
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "learning_rate")}
     write_json(results / "metrics.json", last | {"device": training.device_name(device)})
-    training.remove_checkpoint(name, key)
+    training.remove_checkpoints(name)
 
 
 if __name__ == "__main__":

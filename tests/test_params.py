@@ -521,6 +521,7 @@ def project(tmp_path, monkeypatch):
     for name in ("nas", "presets"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(DEFAULT)
+    (folder / "data/raw").mkdir(parents=True)
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "start")
@@ -532,6 +533,21 @@ def test_the_command_prints_what_load_accepts(project):
     done = command(project)
     assert (done.returncode, done.stderr) == (0, "")
     assert check(read(done.stdout)) == load(project / "params.yaml")
+
+
+def test_the_command_tells_of_a_data_folder_that_is_not_there(project):
+    (project / "data/raw").rmdir()
+    done = command(project)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: params.yaml: data.root: data/raw is no folder: create it, or name the one you mean\n"
+    )
+
+
+def test_a_home_that_dvc_does_not_know(project):
+    (project / "params.yaml").write_text(DEFAULT.replace("root: data/raw", "root: ~/images"))
+    with pytest.raises(UserError, match="data.root: ~/images is not allowed: .* without ~"):
+        load(project / "params.yaml")
 
 
 def test_the_command_tells_a_mistake_in_one_line_and_without_torch(project):

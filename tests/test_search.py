@@ -102,7 +102,7 @@ def test_second_order_on_a_supernet_agrees_with_the_exact_gradient() -> None:
     supernet = small_supernet(double=True)
     batches = [(torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.randint(3, (8,))) for _ in range(2)]
     weights, alphas = supernet.weights(), supernet.alphas()
-    loss = functional_loss(supernet, RECIPE)
+    loss = functional_loss(supernet)
     zero = {name: torch.zeros_like(w) for name, w in weights.items()}
     options = {"xi": 0.01, "weight_decay": 3e-4, "momentum": 0.9, "velocity": zero}
     expected = torch.cat(exact(loss, weights, alphas, batches, **options))
@@ -116,7 +116,7 @@ def test_the_architects_passes_leave_the_supernet_as_it_was() -> None:
     supernet = small_supernet()
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
     batch = (torch.randn(8, 1, 8, 8), torch.randint(3, (8,)))
-    second_order(functional_loss(supernet, RECIPE), supernet.weights(), supernet.alphas(), batch, batch, xi=0.1)
+    second_order(functional_loss(supernet), supernet.weights(), supernet.alphas(), batch, batch, xi=0.1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in supernet.state_dict().items())
     assert all(parameter.grad is None for parameter in supernet.parameters())
 
@@ -125,7 +125,7 @@ def test_functional_loss_is_the_loss_of_the_module() -> None:
     supernet = small_supernet()
     images, labels = torch.randn(8, 1, 8, 8), torch.randint(3, (8,))
     doubled = {name: 2 * w for name, w in supernet.weights().items()}
-    found = functional_loss(supernet, RECIPE)(doubled, (images, labels))
+    found = functional_loss(supernet)(doubled, (images, labels))
     with torch.no_grad():
         for w in supernet.weights().values():
             w.mul_(2)
@@ -213,6 +213,43 @@ def test_weights_step_is_clipped_sgd() -> None:
     for (name, w), g in zip(weights.items(), gradients, strict=True):
         expected = w - 0.1 * (g * 0.01 / norm + 0.1 * w)
         torch.testing.assert_close(supernet.weights()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_bf16_leaves_the_finite_difference_to_float32() -> None:
+    """ε·v is smaller than bfloat16's rounding of the weights, so the difference is taken in float32."""
+    supernet = small_supernet()
+    weights, alphas = supernet.weights(), supernet.alphas()
+    float32, bf16 = functional_loss(supernet), functional_loss(supernet, "bf16")
+
+    def no_difference(w: dict, batch: tuple) -> torch.Tensor:
+        return sum(alpha.sum() for alpha in alphas)
+
+    def product(loss, difference_loss, batches: list) -> torch.Tensor:
+        """ξ times the Hessian–vector product: what the finite difference adds."""
+        whole, direct = (
+            torch.cat(second_order(loss, weights, alphas, *batches, xi=0.1, difference_loss=d))
+            for d in (difference_loss, no_difference)
+        )
+        return (whole - direct).flatten()
+
+    kept, lost = [], []
+    for _ in range(8):
+        batches = [(torch.randn(16, 1, 8, 8), torch.randint(3, (16,))) for _ in range(2)]
+        expected = product(float32, float32, batches)
+        kept.append(torch.cosine_similarity(product(bf16, float32, batches), expected, dim=0).item())
+        lost.append(torch.cosine_similarity(product(bf16, bf16, batches), expected, dim=0).item())
+    assert sum(kept) / 8 > 0.8
+    assert sum(kept) > sum(lost) + 0.8
+
+
+def test_validation_scores_are_those_of_the_whole_half_in_eval_mode() -> None:
+    supernet, history, _ = run("first", epochs=3)
+    supernet.eval()
+    with torch.no_grad():
+        parts = [(supernet(images), labels) for images, labels in loaders()[2].epoch(0)]
+    logits, labels = (torch.cat(both) for both in zip(*parts, strict=True))
+    assert history[-1]["valid_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert history[-1]["valid_top1"] == pytest.approx(100 * (logits.argmax(1) == labels).double().mean().item())
 
 
 def test_bf16_searches_and_keeps_weights_in_float32() -> None:
