@@ -11,10 +11,10 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-# `python` and `dvc` of dvc.yaml are those that run the tests; one thread, since two on busy cores wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads on busy cores wait for each other
+# `python` and `dvc` of dvc.yaml are those that run the tests.
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "OMP_NUM_THREADS": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_AUTHOR_NAME": "test",
     "GIT_AUTHOR_EMAIL": "test@example.org",
