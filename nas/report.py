@@ -337,7 +337,8 @@ h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px sol
 img { max-width: 100%; height: auto; display: block; margin: 1rem auto; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
-th { background: #f6f6f6; text-align: left; vertical-align: bottom; white-space: normal; } tr:hover td { background: #fafafa; }
+th { background: #f6f6f6; text-align: left; vertical-align: bottom; white-space: normal; }
+tr:hover td { background: #fafafa; }
 td em { color: #777; font-style: normal; }
 @media (min-width: 50rem) { p img:not(:only-child) { display: inline-block; width: 49%; } }
 """
