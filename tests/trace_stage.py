@@ -6,6 +6,7 @@ Writes {"params": [leaf keys of params.yaml that the stage read], "modules": [fi
 import json
 import runpy
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from nas import params
@@ -14,18 +15,9 @@ ROOT = Path.cwd()
 seen: set[str] = set()
 
 
-def leaves(section: params.Section, prefix: str, exclude: set[str] = frozenset()) -> None:
-    """Note every key under `section`, and give its sections names by which to note theirs."""
-    for name in type(section).model_fields:
-        if name not in exclude:
-            note(section, name, prefix)
-
-
-def note(section: params.Section, name: str, prefix: str) -> None:
-    value = section.__dict__[name]
-    if isinstance(value, params.Section):
-        return
-    seen.add(f"{prefix}{name}")
+def note(section: params.Section, names: Iterable[str], prefix: str) -> None:
+    """Note the keys `names` of a section as read; a section within it notes its own keys when they are read."""
+    seen.update(f"{prefix}{name}" for name in names if not isinstance(section.__dict__[name], params.Section))
 
 
 def watch(tree: params.Params) -> None:
@@ -36,11 +28,11 @@ def watch(tree: params.Params) -> None:
 
     def getattribute(self: params.Section, name: str) -> object:
         if name in type(self).model_fields:
-            note(self, name, prefixes[id(self)])
+            note(self, [name], prefixes[id(self)])
         return read(self, name)
 
     def model_dump(self: params.Section, **options: object) -> dict:
-        leaves(self, prefixes[id(self)], options.get("exclude") or set())
+        note(self, set(type(self).model_fields) - (options.get("exclude") or set()), prefixes[id(self)])
         return dump(self, **options)
 
     params.Section.__getattribute__ = getattribute
