@@ -37,6 +37,11 @@ def count(model: nn.Module, input_size: tuple[int, int, int]) -> Complexity:
     return Complexity(int(params), int(macs), conv_macs)
 
 
+def conv_weights(model: nn.Module) -> int:
+    """Weights of the convolutions alone, as the papers count a block."""
+    return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d))
+
+
 def _conv_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
     """Each output element of a convolution or linear layer costs as many multiply-adds as one filter has weights."""
     total = 0

@@ -2,15 +2,13 @@
 
 A data set is read once, by `prepare`, into one folder of safetensors. Training keeps the whole of it on the device as
 uint8 and augments batch by batch with a few tensor operations, so there are no worker processes to wait for or to seed.
+A folder of images too large for that stays where it is: its batches are read by `nas.streaming`, then augmented alike.
 Images are N×C×H×W and contiguous throughout.
 """
 
 import hashlib
 import json
 import math
-import pickle
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,9 +23,11 @@ from torch.nn import functional
 
 from nas.errors import UserError, reason, suggest
 from nas.files import sha256, whole_folder, write_json
+from nas.streaming import DIGEST, READ_ERRORS, ImageFiles, centre_square, count_values, read_image, read_images
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 META_KEYS = {"name", "classes", "shape", "mean", "std", "train", "test", "checksums"}
+STREAMED_KEYS = META_KEYS | {"root", "image_size"}
 
 # Images of train and test, channels, height, width and classes of the sets that torchvision reads.
 EXPECTED = {
@@ -36,22 +35,6 @@ EXPECTED = {
     "CIFAR10": (50_000, 10_000, (3, 32, 32), 10),
     "CIFAR100": (50_000, 10_000, (3, 32, 32), 100),
 }
-
-# What a damaged file makes the readers of torchvision and Pillow raise.
-READ_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AssertionError,
-    EOFError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    pickle.UnpicklingError,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -61,14 +44,14 @@ class Split:
     Attributes
     ----------
     images
-        uint8, N×C×H×W.
+        uint8, N×C×H×W; or where to read them, of data that are streamed. `take` gives those of either.
     labels
         int64, N.
     half
         uint8, N: 0 where the search trains weights on the image, 1 where it trains α; None for a test split.
     """
 
-    images: Tensor
+    images: Tensor | ImageFiles
     labels: Tensor
     half: Tensor | None = None
 
@@ -76,6 +59,19 @@ class Split:
         """The images of one half: 0 trains the search's weights, 1 its α."""
         chosen = self.half == which
         return Split(self.images[chosen], self.labels[chosen])
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images of `indices` (int64, b): uint8, b×C×H×W, on the device."""
+        return next(_read(self.images, [indices]))
+
+
+def _read(
+    images: Tensor | ImageFiles, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None
+) -> Iterator[Tensor]:
+    """Yield the uint8 images of each of `batches` (indices, int64 b); `crop_seeds` as in `ImageFiles.stream`."""
+    if isinstance(images, ImageFiles):
+        return images.stream(batches, crop_seeds)
+    return (images[index] for index in batches)
 
 
 @dataclass(frozen=True)
@@ -184,16 +180,30 @@ def _check_official(name: str, parts: Sequence[Any]) -> _Source:
 
 
 def _folder(root: Path, image_size: int | None) -> _Source:
+    source = _folder_files(root, image_size, workers=0)
+    first = source.train.images.paths()[0]
+    train, test = (
+        replace(split, images=read_images(split.images.paths(), centre_square(image_size), first, split.images.size))
+        for split in (source.train, source.test)
+    )
+    return replace(source, train=train, test=test)
+
+
+def _folder_files(root: Path, image_size: int | None, workers: int) -> _Source:
+    """List the images; read the first training image, whose size all others must have."""
     train, test = (_class_files(root / part) for part in ("train", "test"))
     for name in sorted(train.keys() ^ test.keys()):
         here, there = ("train", "test") if name in train else ("test", "train")
         raise UserError(f"data.root: class {name} is in {root / here} and not in {root / there}")
-    paths = [path for files in (*train.values(), *test.values()) for path in files]
-    images = _read_images(paths, image_size)
-    counts = torch.tensor([len(files) for files in (*train.values(), *test.values())])
-    labels = torch.arange(len(train)).repeat(2).repeat_interleave(counts)
-    count = sum(map(len, train.values()))
-    return _Source(list(train), Split(images[:count], labels[:count]), Split(images[count:], labels[count:]))
+    first = next(iter(train.values()))[0]
+    _, height, width = read_image(first, centre_square(image_size)).shape
+    splits = []
+    for files in (train, test):
+        names = [path.relative_to(root).as_posix() for of_class in files.values() for path in of_class]
+        labels = torch.tensor([label for label, of_class in enumerate(files.values()) for _ in of_class])
+        images = ImageFiles(root, np.array(names, object), image_size, (height, width), workers=workers)
+        splits.append(Split(images, labels))
+    return _Source(list(train), *splits)
 
 
 def _class_files(folder: Path) -> dict[str, list[Path]]:
@@ -212,38 +222,6 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
         if not files[path.name]:
             raise UserError(f"data.root: {path} has no images; {expected}")
     return files
-
-
-def _read_images(paths: Sequence[Path], image_size: int | None) -> Tensor:
-    first = _read_image(paths[0], image_size)
-    images = np.empty((len(paths), *first.shape), np.uint8)
-    for index, path in enumerate(paths):
-        image = _read_image(path, image_size)
-        if image.shape != first.shape:
-            size, first_size = (f"{shape[1]}×{shape[2]}" for shape in (image.shape, first.shape))
-            raise UserError(
-                f"data.root: {path} is {size} and {paths[0]} is {first_size} (height×width): "
-                "set data.image_size to bring all images to one size"
-            )
-        images[index] = image
-    return torch.from_numpy(images)
-
-
-def _read_image(path: Path, image_size: int | None) -> np.ndarray:
-    """Return the image as uint8 3×H×W; with `image_size`, its central square, that many pixels wide."""
-    try:
-        with Image.open(path) as image:
-            # Pillow clips wider samples to 255, which would leave a white image.
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"more than 8 bits a channel, mode {image.mode}")
-            image = image.convert("RGB")
-    except READ_ERRORS as error:
-        raise UserError(f"data.root: {path} is not a readable image ({reason(error)})") from error
-    if image_size is not None:
-        from torchvision.transforms.functional import center_crop, resize
-
-        image = center_crop(resize(image, image_size), [image_size, image_size])
-    return np.asarray(image).transpose(2, 0, 1)
 
 
 READERS: dict[str, Callable[[Path, int | None], _Source]] = {
@@ -267,12 +245,14 @@ def prepare(
     image_size: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
+    workers: int = 0,
 ) -> None:
     """Read the data set `name`, check it, fix its splits, and write the folder `output`.
 
     The folder holds train.safetensors (images, labels, half), test.safetensors (images, labels) and meta.json; the same
     data, arguments and seed leave the same bytes. `half` cuts the training images at random into two halves that differ
-    by at most one image.
+    by at most one image. Of data that are streamed, digests (uint8, N×32: the SHA-256 of each image file) stand in the
+    place of images, and train.json and test.json list the files' names, relative to `root`.
 
     Parameters
     ----------
@@ -294,6 +274,9 @@ def prepare(
         all.
     test_limit
         The same for the test images.
+    workers
+        For folder alone: with 1 or more the images stay where they are, to be streamed from there, and so many
+        processes check them; the number leaves no trace. 0 reads all images into memory and copies them.
 
     Raises
     ------
@@ -304,16 +287,26 @@ def prepare(
         raise UserError(f"data.name: {name} is no data set; {suggest(name, READERS)}")
     if image_size is not None and name != "folder":
         raise UserError(f"data.image_size: {image_size} is for the data set folder alone; set it to null for {name}")
-    source = READERS[name](Path(root).expanduser(), image_size)
+    if workers and name != "folder":
+        raise UserError(f"data.workers: {workers} is for the data set folder alone; set it to 0 for {name}")
+    path = Path(root).expanduser()
+    source = _folder_files(path, image_size, workers) if workers else READERS[name](path, image_size)
     train = _limit(source.train, train_limit, "train", seed)
     test = _limit(source.test, test_limit, "test", seed)
     _check_trainable(source.classes, train, root)
-    mean, std = channel_statistics(train.images)
+    meta = {"name": name, "classes": list(source.classes), "shape": list(train.images.shape[1:])}
+    if workers:
+        first = source.train.images.paths()[0]
+        (train_files, counts), (test_files, _) = (split.images.survey(first) for split in (train, test))
+        train, test = replace(train, images=train_files), replace(test, images=test_files)
+        meta |= {"root": str(root), "image_size": image_size}
+    else:
+        counts = count_values(train.images)
+    mean, std = mean_and_std(counts)
     if min(std) == 0:
         raise UserError(f"data.root: the training images of {name} in {root} have a channel of one value throughout")
     half = torch.zeros(len(train.labels), dtype=torch.uint8)
     half[torch.randperm(len(half), generator=_generator(seed, "half"))[: len(half) // 2]] = 1
-    meta = {"name": name, "classes": list(source.classes), "shape": list(train.images.shape[1:])}
     meta |= {"mean": mean, "std": std, "train": len(train.labels), "test": len(test.labels)}
     _write(output, meta, {"train": replace(train, half=half), "test": test})
 
@@ -331,21 +324,32 @@ def _check_trainable(classes: Sequence[str], train: Split, root: str | Path) -> 
 
 def _write(output: str | Path, meta: dict[str, object], splits: dict[str, Split]) -> None:
     with whole_folder(output) as folder:
-        checksums = {}
         for part, split in splits.items():
-            path = folder / f"{part}.safetensors"
-            save_file({name: tensor for name, tensor in vars(split).items() if tensor is not None}, path)
-            checksums[path.name] = sha256(path)
+            tensors = {name: tensor for name, tensor in vars(split).items() if tensor is not None}
+            if isinstance(split.images, ImageFiles):
+                tensors["digests"] = tensors.pop("images").digests
+                write_json(folder / f"{part}.json", split.images.names.tolist())
+            save_file(tensors, folder / f"{part}.safetensors")
+        checksums = {name: sha256(folder / name) for name in _file_names(meta)}
         write_json(folder / "meta.json", meta | {"checksums": checksums})
 
 
-def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation (of the population) of each channel of uint8 N×C×H×W, scaled to 0..1."""
+def _file_names(meta: dict[str, Any]) -> list[str]:
+    """The files that stand beside meta.json, of data that are streamed or not."""
+    suffixes = ("safetensors", "json") if "root" in meta else ("safetensors",)
+    return [f"{part}.{suffix}" for suffix in suffixes for part in ("train", "test")]
+
+
+def mean_and_std(counts: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation (of the population) of each channel, scaled to 0..1.
+
+    `counts` (int64, C×256) says how often each channel has each value: that is exact, whatever the number of threads,
+    workers and parts that were counted.
+    """
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
-    for channel in images.unbind(1):
-        # Counting how often each value occurs is exact, whatever the number of threads.
-        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+    for channel in counts:
+        share = channel.double() / channel.sum().item()
         mean.append((share @ values).item())
         std.append((share @ (values - mean[-1]).square()).sqrt().item())
     return mean, std
@@ -386,7 +390,7 @@ def _generator(seed: int, purpose: str) -> torch.Generator:
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """Return meta.json of a folder that `prepare` wrote: its keys are `META_KEYS`.
+    """Return meta.json of a folder that `prepare` wrote: its keys are `META_KEYS`, or `STREAMED_KEYS`.
 
     Raises
     ------
@@ -406,7 +410,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
 
 
 def _is_meta(meta: object) -> bool:
-    if not isinstance(meta, dict) or set(meta) != META_KEYS:
+    if not isinstance(meta, dict) or set(meta) not in (META_KEYS, STREAMED_KEYS):
         return False
     lists = [meta[key] for key in ("classes", "shape", "mean", "std")]
     if not all(isinstance(value, list) and value for value in lists):
@@ -421,21 +425,31 @@ def _is_meta(meta: object) -> bool:
         and all(isinstance(value, float) and math.isfinite(value) for value in mean + std)
         and min(std) > 0
         and isinstance(meta["checksums"], dict)
-        and set(meta["checksums"]) == {"train.safetensors", "test.safetensors"}
+        and set(meta["checksums"]) == set(_file_names(meta))
+        and isinstance(meta.get("root", ""), str)
+        and isinstance(meta.get("image_size"), int | None)
     )
 
 
-def load(folder: str | Path, device: str | torch.device) -> Prepared:
+def load(folder: str | Path, device: str | torch.device, workers: int = 0) -> Prepared:
     """Load a folder that `prepare` wrote, after checking it against its checksums; the tensors go to `device`.
+
+    Parameters
+    ----------
+    folder
+    device
+    workers
+        Processes that read the images of data that are streamed, for each epoch under way; 0: this process reads them.
+        No result depends on it. Other data need none.
 
     Raises
     ------
     UserError
-        A file is missing, damaged or altered.
+        A file is missing, damaged or altered; the folder that images are streamed from is gone.
     """
     folder = Path(folder)
     meta = read_meta(folder)
-    train, test = (_load_split(folder, part, meta, device) for part in ("train", "test"))
+    train, test = (_load_split(folder, part, meta, device, workers) for part in ("train", "test"))
     return Prepared(
         name=meta["name"],
         classes=tuple(meta["classes"]),
@@ -447,27 +461,50 @@ def load(folder: str | Path, device: str | torch.device) -> Prepared:
     )
 
 
-def _load_split(folder: Path, part: str, meta: dict[str, Any], device: str | torch.device) -> Split:
+def _load_split(folder: Path, part: str, meta: dict[str, Any], device: str | torch.device, workers: int) -> Split:
     path = folder / f"{part}.safetensors"
+    tensors = _load_checked(path, meta, load_file)
+    if not _agrees(tensors, part, meta):
+        raise _prepare_again(path, "does not agree with meta.json")
+    digests = tensors.pop("digests", None)
+    if digests is not None:
+        tensors["images"] = _image_files(folder, part, meta, digests, workers)
+    return Split(**{name: of_images.to(device) for name, of_images in tensors.items()})
+
+
+def _image_files(folder: Path, part: str, meta: dict[str, Any], digests: Tensor, workers: int) -> ImageFiles:
+    path = folder / f"{part}.json"
+    names = _load_checked(path, meta, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    if not isinstance(names, list) or len(names) != meta[part] or not all(isinstance(name, str) for name in names):
+        raise _prepare_again(path, "does not agree with meta.json")
+    root = Path(meta["root"]).expanduser()
+    if not root.is_dir():
+        raise UserError(
+            f"data.root: {root} is no folder, but {folder} streams the images in it: put them back, or set data.root "
+            "to the folder that has them"
+        )
+    return ImageFiles(root, np.array(names, object), meta["image_size"], tuple(meta["shape"][1:]), digests, workers)
+
+
+def _load_checked(path: Path, meta: dict[str, Any], read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of the file, once its checksum is that of `meta`."""
     if not path.is_file():
         raise _prepare_again(path, "is missing")
     if sha256(path) != meta["checksums"][path.name]:
         raise _prepare_again(path, "is damaged or was altered")
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        return read(path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise _prepare_again(path, f"cannot be read ({reason(error)})") from error
-    if not _agrees(tensors, part, meta):
-        raise _prepare_again(path, "does not agree with meta.json")
-    return Split(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def _agrees(tensors: dict[str, Tensor], part: str, meta: dict[str, Any]) -> bool:
-    types = {"images": torch.uint8, "labels": torch.int64} | ({"half": torch.uint8} if part == "train" else {})
+    count = meta[part]
+    images, shape = ("digests", (count, DIGEST)) if "root" in meta else ("images", (count, *meta["shape"]))
+    types = {images: torch.uint8, "labels": torch.int64} | ({"half": torch.uint8} if part == "train" else {})
     if {name: tensor.dtype for name, tensor in tensors.items()} != types:
         return False
-    count = meta[part]
-    if tensors["images"].shape != (count, *meta["shape"]) or tensors["labels"].shape != (count,):
+    if tensors[images].shape != shape or tensors["labels"].shape != (count,):
         return False
     low, high = tensors["labels"].aminmax()
     if low < 0 or high >= len(meta["classes"]):
@@ -559,7 +596,7 @@ def cut(images: Tensor, length: int, centres: Tensor) -> Tensor:
 
 
 class Batches:
-    """Batches of float32 images, drawn and augmented on the device that holds them.
+    """Batches of float32 images, drawn and augmented on the device of the images.
 
     A shuffled epoch leaves out a last batch of a single image, unless it is the only one: batch normalisation cannot
     train on one image.
@@ -567,7 +604,7 @@ class Batches:
     Parameters
     ----------
     images
-        uint8, N×C×H×W.
+        uint8, N×C×H×W; or where to read them.
     labels
         int64, N, on the device of `images`.
     batch_size
@@ -582,11 +619,20 @@ class Batches:
         Mirror half of the images left to right.
     cutout
         Side of the square that `cutout` blanks, in pixels; 0 blanks none.
+    resized_crop
+        Read a random part of each image, resized (as in `ImageFiles.stream`), in the place of its central square; it
+        takes the place of the random crop too, so `crop_padding` does nothing then. For data that are streamed: of
+        others no more than the central square is there.
+
+    Raises
+    ------
+    UserError
+        `resized_crop` is asked of images in memory.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | ImageFiles,
         labels: Tensor,
         *,
         batch_size: int,
@@ -596,12 +642,16 @@ class Batches:
         crop_padding: int = 0,
         flip: bool = False,
         cutout: int = 0,
+        resized_crop: bool = False,
     ) -> None:
+        if resized_crop and not isinstance(images, ImageFiles):
+            raise UserError("resized_crop: true needs images that are streamed: set data.workers to 1 or more")
         self.images, self.labels = images, labels
         self.batch_size = batch_size
         # On the device from the start: a copy a batch would make a GPU wait for the host.
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32, device=images.device) for v in (mean, std))
-        self.shuffle, self.crop_padding, self.flip, self.cutout = shuffle, crop_padding, flip, cutout
+        self.shuffle, self.flip, self.cutout, self.resized_crop = shuffle, flip, cutout, resized_crop
+        self.crop_padding = 0 if resized_crop else crop_padding
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -619,8 +669,12 @@ class Batches:
         order = torch.arange(len(self.images), device=device)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator, device=device)
-        for index in order.split(self.batch_size)[: len(self)]:
-            yield self._augment(self.images[index], generator), self.labels[index]
+        batches = order.split(self.batch_size)[: len(self)]
+        crop_seeds = None
+        if self.resized_crop:
+            crop_seeds = torch.randint(2**62, order.shape, generator=generator, device=device).split(self.batch_size)
+        for index, images in zip(batches, _read(self.images, batches, crop_seeds), strict=True):
+            yield self._augment(images, generator), self.labels[index]
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self.crop_padding:

@@ -1,11 +1,12 @@
 """Every picture of the pipeline, as PNG files whose bytes depend on nothing but the arguments.
 
 Each public function builds a figure and saves it; the builders (`_cell_figure`, `_alphas_figure`, …) return
-the figure itself. All figures are narrow, so that their text stays legible on a telephone.
+the figure itself. All figures are narrow, so that their text stays legible on a telephone. The PIBConv paper, whose
+figures some repeat, is Ahmadian et al., ICASSP 2023.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import cycle, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps, rc_context, rcParamsDefault
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.scale import FuncScale
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -33,7 +36,9 @@ COLOURS = (
     *("#882255", "#332288", "#000000", "#999999", "#6B4C1E"),
 )
 MARKERS = "osD^vP*Xh<>p"
-INK, PAPER = "#333333", "#8A8A8A"
+INK, PAPER, FAINT = "#333333", "#8A8A8A", "#C4C4C4"
+MARGIN = 0.2  # inches, at the sides of text and drawings
+NOTE_SIZE, NOTE_LINE, NOTE_GAP = 9, 0.17, 0.08  # points; inches
 
 STYLE = {
     # Every setting is given, so that no matplotlibrc of the user's has a say; the backend is none of a picture's.
@@ -82,9 +87,41 @@ def plot_alphas(rows: Sequence[Mapping[str, object]], path: str | Path, *, title
     """Plot how the architecture weights of one kind of cell evolve: a panel an edge, a line an operation.
 
     `rows` holds {epoch: int, edge: "source-target" by state, operation: str, weight: float}, the weight after the
-    softmax.
+    softmax. The rows of a single edge fill one large panel, as in Fig. 3 of the PIBConv paper.
     """
     _save(_alphas_figure(rows, title), path)
+
+
+def crossings(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
+    """Return the epochs at which each edge's favoured operation and skip_connect change places.
+
+    The favoured operation of an edge is the one of the largest weight at the last epoch, none and skip_connect left
+    out; its margin is its weight minus that of skip_connect. Where the margin changes sign, the epoch is interpolated
+    linearly. `rows` are those of `plot_alphas`, of one kind of cell.
+
+    Raises ValueError if no row is of skip_connect, or none of another operation than none and skip_connect.
+    """
+    return {edge: _sign_changes(margin.history) for edge, margin in _margins(rows).items()}
+
+
+def plot_decision(rows: Sequence[Mapping[str, object]], kept: Collection[str], path: str | Path, *, title: str) -> None:
+    """Plot by how much each edge's favoured operation leads over skip_connect, and where the two change places.
+
+    The line at 0 is the decision boundary of section 3 of the PIBConv paper; `crossings` defines the terms.
+
+    Parameters
+    ----------
+    rows : those of `plot_alphas`, of one kind of cell.
+    kept : the edges ("source-target") that the derived genotype keeps; the others are drawn faintly.
+    path : the PNG file to write.
+    title : one line above the figure.
+
+    Raises
+    ------
+    ValueError
+        As `crossings`, and if an edge of `kept` is not among the rows.
+    """
+    _save(_decision_figure(rows, kept, title), path)
 
 
 def plot_search(histories: Mapping[str, History], path: str | Path) -> None:
@@ -95,14 +132,40 @@ def plot_search(histories: Mapping[str, History], path: str | Path) -> None:
     _save(_search_figure(histories), path)
 
 
-def plot_accuracy(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | Path) -> None:
+def plot_error(histories: Mapping[str, History], path: str | Path) -> None:
+    """Plot the error of each search in percent on both halves of the training images: Fig. 7 of the PIBConv paper.
+
+    `histories` are those of `plot_search`. The error axis is logarithmic if the errors span more than a factor of 3;
+    an error of 0 then lies below it.
+    """
+    _save(_error_figure(histories), path)
+
+
+def plot_accuracy(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | Path, *, note: str) -> None:
     """Plot accuracy against layers and against parameters, our results in colour and the paper's in grey.
 
     Both hold {genotype, layers, params (millions), accuracy (percent)}; `ours` also deviation (percent over seeds, 0
     for a single one). Either may be empty, not both. The accuracy axis follows the logarithm of the error: half a
-    percent between good networks could not be seen beside a network at 54 % otherwise.
+    percent between good networks could not be seen beside a network at 54 % otherwise. `note`, in small print at the
+    bottom, says what ours was measured on.
     """
-    _save(_accuracy_figure(ours, paper), path)
+    _save(_accuracy_figure(ours, paper, note), path)
+
+
+def plot_roadmap(steps: Sequence[Mapping[str, object]], path: str | Path, *, note: str) -> None:
+    """Plot accuracy and GMAC of each step from one search space to the next, ours beside the paper's.
+
+    This is Fig. 1 of the PIBConv paper turned on its side, where names and numbers have room. The accuracy axis is
+    that of `plot_accuracy`; the GMAC axis is logarithmic if the GMACs span more than a factor of 100.
+
+    Parameters
+    ----------
+    steps : in order, {name: str, accuracy (percent), deviation (percent over seeds, 0 for a single one), gmac,
+        paper_accuracy, paper_gmac (both None where the paper has no such step)}.
+    path : the PNG file to write.
+    note : what ours was measured on, in small print at the bottom.
+    """
+    _save(_roadmap_figure(steps, note), path)
 
 
 def plot_training(histories: Mapping[str, History], path: str | Path) -> None:
@@ -118,13 +181,15 @@ def gradcam_grid(
     columns: Sequence[str],
     rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]],
     path: str | Path,
+    *,
+    note: str,
 ) -> None:
     """Show pictures in a labelled grid: a row for the inputs and for each network, a column for each image.
 
-    `rows` holds (title, H×W×3 uint8 pictures, the text below each or None). Raises ValueError if a row has not one
-    picture, and one text, for each column.
+    `rows` holds (title, H×W×3 uint8 pictures, the text below each or None); `note`, in small print at the bottom, says
+    what the networks were trained on. Raises ValueError if a row has not one picture, and one text, for each column.
     """
-    _save(_gradcam_figure(columns, rows), path)
+    _save(_gradcam_figure(columns, rows, note), path)
 
 
 # What all figures share.
@@ -150,9 +215,35 @@ def _text_width(text: str, size: float, weight: str = "normal") -> float:
     return TextPath((0, 0), text, size=size, prop=font).get_extents().width / 72
 
 
-def _legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put one legend under all panels, in as many columns as fit."""
-    figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(figure, handles), frameon=False)
+def _legend_below(figure: Figure, handles: Sequence[Line2D], note: str = "") -> None:
+    """Put one legend under all panels, in as many columns as fit, and the note under it."""
+    bottom = _note_below(figure, _note_lines(note, figure.get_figwidth()))
+    # The layout makes room for a legend at the figure's edge alone: its padding lifts it over the note.
+    padding = 0.5 + 72 * bottom / STYLE["legend.fontsize"]
+    place = {"loc": "outside lower center", "borderaxespad": padding, "ncols": _legend_columns(figure, handles)}
+    figure.legend(handles=handles, frameon=False, **place)
+    if engine := figure.get_layout_engine():
+        engine.set(rect=(0, bottom / figure.get_figheight(), 1, 1 - bottom / figure.get_figheight()))
+
+
+def _note_lines(note: str, width: float) -> list[str]:
+    """Break a note between words into lines that fit a figure `width` inches wide."""
+    lines: list[str] = []
+    for word in note.split():
+        if lines and _text_width(f"{lines[-1]} {word}", NOTE_SIZE) <= width - 2 * MARGIN:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _note_below(figure: Figure, lines: Sequence[str]) -> float:
+    """Write a note along the lower side of the figure; return the height that it takes, in inches."""
+    width, height = figure.get_size_inches()
+    for i, line in enumerate(reversed(lines)):
+        place = (MARGIN / width, (NOTE_GAP + i * NOTE_LINE) / height)
+        figure.text(*place, line, size=NOTE_SIZE, va="bottom", parse_math=False)
+    return NOTE_GAP + len(lines) * NOTE_LINE if lines else 0.0
 
 
 def _legend_columns(figure: Figure, handles: Sequence[Line2D]) -> int:
@@ -183,6 +274,15 @@ def _epoch_axis(axes: Axes, epochs: Sequence[float], most_ticks: int = 6) -> Non
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
 
 
+def _log_axis(axis: Axis, values: Sequence[float], margin: float = 1.6) -> None:
+    """Make the axis logarithmic; with the default `margin` it holds a tick, however few the values."""
+    name = axis.axis_name
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (min(values) / margin, max(values) * margin)})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 # The drawing of a cell. Lengths are in inches; x grows to the right and y downwards.
 #
 # Each operation has a row of its own, in a column left of the nodes, so labels cannot meet. Each state that is read has
@@ -190,7 +290,7 @@ def _epoch_axis(axes: Axes, epochs: Sequence[float], most_ticks: int = 6) -> Non
 # states lie further right: the line that brings a node's output back to its track then crosses no other track.
 
 ROW, GROUP_GAP, TRACK, TURN = 0.36, 0.2, 0.26, 0.11
-MARGIN, ARROW = 0.2, 0.36
+ARROW = 0.36
 INPUT_TOP, INPUT_WIDTH, NODE_WIDTH, BOX_PAD = 0.62, 0.66, 0.46, 0.15
 LABEL_SIZE, TITLE_SIZE = 11, 13
 
@@ -323,30 +423,45 @@ def _way_back(axes: Axes, x: float, top: float, y: float, track: tuple[float, fl
 
 @rc_context(STYLE)
 def _alphas_figure(rows: Sequence[Mapping], title: str) -> Figure:
-    curves: dict[tuple[int, int], dict[str, list[Mapping]]] = {}  # (target, source) -> operation -> rows
-    for row in rows:
-        source, target = map(int, str(row["edge"]).split("-"))
-        curves.setdefault((target, source), {}).setdefault(row["operation"], []).append(row)
-    styles = _operation_styles(row["operation"] for row in rows)
+    curves = _curves(rows)
+    styles = _line_styles(row["operation"] for row in rows)
     handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     figure, panels = _small_multiples(len(curves), handles, title)
     figure.supylabel("softmax weight", size=11, x=0.1 / WIDTH, ha="left")
-    for axes, (target, source) in zip(panels, sorted(curves), strict=True):
-        axes.set_title(f"{_state_name(source)} → {_state_name(target)}", pad=4)
-        for name, series in curves[target, source].items():
-            _plot_history(axes, sorted(series, key=lambda row: row["epoch"]), "weight", **styles[name])
-    _weight_axis(panels[0], [row["weight"] for row in rows])
-    _epoch_axis(panels[0], [row["epoch"] for row in rows], most_ticks=4)
+    for axes, (edge, operations) in zip(panels, curves.items(), strict=True):
+        axes.set_title(_edge_name(edge), pad=4)
+        for name, series in operations.items():
+            _plot_history(axes, series, "weight", **styles[name])
+    large = len(panels) == 1
+    _weight_axis(panels[0], [row["weight"] for row in rows], most_ticks=7 if large else 5)
+    _epoch_axis(panels[0], [row["epoch"] for row in rows], most_ticks=9 if large else 4)
     return figure
 
 
-def _operation_styles(operations: Iterable[str]) -> dict[str, dict[str, object]]:
+def _curves(rows: Sequence[Mapping]) -> dict[str, dict[str, list[Mapping]]]:
+    """Group the rows by edge, in node order, and operation, and sort them by epoch."""
+    curves: dict[str, dict[str, list[Mapping]]] = {}
+    for row in sorted(rows, key=lambda row: (*reversed(_ends(row["edge"])), row["epoch"])):
+        curves.setdefault(row["edge"], {}).setdefault(row["operation"], []).append(row)
+    return curves
+
+
+def _ends(edge: str) -> tuple[int, int]:
+    """The source and the target of an edge."""
+    source, target = map(int, edge.split("-"))
+    return source, target
+
+
+def _edge_name(edge: str) -> str:
+    return " → ".join(map(_state_name, _ends(edge)))
+
+
+def _line_styles(names: Iterable[str]) -> dict[str, dict[str, object]]:
     # Beyond six, hues come near each other: the dashes keep them apart.
-    names = dict.fromkeys(operations)
     dashes = (0, (3, 1.2))
     return {
         name: {"color": COLOURS[i % len(COLOURS)], "linestyle": "-" if i < 6 else dashes}
-        for i, name in enumerate(names)
+        for i, name in enumerate(dict.fromkeys(names))
     }
 
 
@@ -358,7 +473,7 @@ def _small_multiples(count: int, handles: Sequence[Line2D], title: str) -> tuple
     """
     columns = min(3 if count <= 15 else 4, count)
     lines = -(-count // columns)
-    panel, gap, above = 1.1, 0.38, 0.75  # inches
+    panel, gap, above = 1.1 if count > 1 else 4.2, 0.38, 0.75  # inches
     figure = _new_figure(WIDTH, 1, layout=None)
     legend = 0.3 + 0.23 * -(-len(handles) // _legend_columns(figure, handles))
     below = legend + 0.5
@@ -379,12 +494,12 @@ def _small_multiples(count: int, handles: Sequence[Line2D], title: str) -> tuple
     return figure, panels
 
 
-def _weight_axis(axes: Axes, weights: Sequence[float]) -> None:
+def _weight_axis(axes: Axes, weights: Sequence[float], most_ticks: int) -> None:
     """Fit the axis to the weights, but leave differences below a thousandth, as after one epoch, looking small."""
     middle, reach = (max(weights) + min(weights)) / 2, (max(weights) - min(weights)) / 2
     reach = 1.06 * max(reach, 0.005)
     axes.set_ylim(middle - reach, middle + reach)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=most_ticks - 1, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter("{x:g}")
 
 
@@ -392,22 +507,125 @@ def _state_name(state: int) -> str:
     return ("$c_{k{-}2}$", "$c_{k{-}1}$")[state] if state < 2 else f"node {state - 2}"
 
 
+NO_FAVOURITES = {"none", "skip_connect"}
+CROSSING = {"marker": "o", "markersize": 6, "markerfacecolor": "white", "linestyle": "none", "zorder": 4}
+
+
+class _Margin(NamedTuple):
+    favoured: str  # operation
+    history: list[dict[str, float]]  # {epoch, margin}
+
+
+def _margins(rows: Sequence[Mapping]) -> dict[str, _Margin]:
+    operations = {row["operation"] for row in rows}
+    if "skip_connect" not in operations:
+        raise ValueError("no row is of skip_connect")
+    if operations <= NO_FAVOURITES:
+        raise ValueError("no row is of an operation other than none and skip_connect")
+    margins = {}
+    for edge, curves in _curves(rows).items():
+        last = {name: series[-1]["weight"] for name, series in curves.items() if name not in NO_FAVOURITES}
+        favoured = max(last, key=last.get)
+        both = zip(curves[favoured], curves["skip_connect"], strict=True)
+        history = [{"epoch": one["epoch"], "margin": one["weight"] - skip["weight"]} for one, skip in both]
+        margins[edge] = _Margin(favoured, history)
+    return margins
+
+
+def _sign_changes(history: History) -> list[float]:
+    epochs, margins = ([row[key] for row in history] for key in ("epoch", "margin"))
+    signed = [i for i, margin in enumerate(margins) if margin]
+    # A margin that stays at 0 before it changes sign crosses as it reaches 0: at i + 1, not on the way to j.
+    return [
+        epochs[i] + (epochs[i + 1] - epochs[i]) * margins[i] / (margins[i] - margins[i + 1])
+        for i, j in pairwise(signed)
+        if (margins[i] > 0) != (margins[j] > 0)
+    ]
+
+
+@rc_context(STYLE)
+def _decision_figure(rows: Sequence[Mapping], kept: Collection[str], title: str) -> Figure:
+    margins, crossed = _margins(rows), crossings(rows)
+    if unknown := set(kept) - margins.keys():
+        raise ValueError(f"no row is of edge {', '.join(sorted(unknown))}")
+    labels = {edge: f"{_edge_name(edge)}: {margins[edge].favoured}" for edge in margins if edge in kept}
+    styles, faint = _line_styles(labels), {"color": FAINT, "linewidth": 0.9, "zorder": 1.8}
+    figure = _new_figure(WIDTH, 5.2 + 0.23 * len(labels))
+    figure.suptitle(title, weight="bold", parse_math=False)
+    axes = figure.subplots()
+    axes.axhline(0, color=INK, linewidth=1.2, zorder=2.2)
+    axes.text(1.015, 0, "decision\nboundary", transform=axes.get_yaxis_transform(), size=10, va="center")
+    for edge, margin in margins.items():
+        style = styles.get(edge, faint)
+        _plot_history(axes, margin.history, "margin", **style)
+        axes.plot(crossed[edge], [0] * len(crossed[edge]), **CROSSING | {"markeredgecolor": style["color"]})
+    axes.set_title(_crossed_by(crossed, kept), loc="left", size=10)
+    axes.set(xlabel="epoch", ylabel="softmax weight of the favoured operation\nminus that of skip_connect")
+    _weight_axis(axes, [0, *(row["margin"] for margin in margins.values() for row in margin.history)], most_ticks=7)
+    _epoch_axis(axes, [row["epoch"] for row in rows], most_ticks=9)
+    handles = [Line2D([], [], label=label, **styles[edge]) for edge, label in labels.items()]
+    if len(labels) < len(margins):
+        handles.append(Line2D([], [], label="edges not kept", **faint))
+    if any(crossed.values()):
+        handles.append(Line2D([], [], label="crossing", markeredgecolor=INK, **CROSSING))
+    _legend_below(figure, handles)
+    return figure
+
+
+def _crossed_by(crossed: Mapping[str, list[float]], kept: Collection[str]) -> str:
+    edges = [edge for edge, epochs in crossed.items() if epochs]
+    if not edges:
+        return f"boundary crossed by none of {len(crossed)} edges"
+    among_kept = f"{sum(edge in kept for edge in edges)} of {len(set(kept))} kept"
+    last = max(epoch for epochs in crossed.values() for epoch in epochs)
+    return f"boundary crossed by {len(edges)} of {len(crossed)} edges ({among_kept}), last at epoch {last:.1f}"
+
+
 @rc_context(STYLE)
 def _search_figure(histories: Mapping[str, History]) -> Figure:
     figure = _new_figure(WIDTH, 7.2)
     accuracy, loss = figure.subplots(2, 1, sharex=True)
-    handles = []
-    for i, (name, rows) in enumerate(histories.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        for axes, measure in ((accuracy, "top1"), (loss, "loss")):
-            _plot_history(axes, rows, f"train_{measure}", color=colour, linestyle="--", linewidth=1.3)
-            _plot_history(axes, rows, f"valid_{measure}", color=colour)
-        handles.append(Line2D([], [], color=colour, label=name, linewidth=3))
+    _plot_halves(accuracy, histories, "top1")
+    _plot_halves(loss, histories, "loss")
     accuracy.set_ylabel("top-1 accuracy (%)")
     loss.set(xlabel="epoch", ylabel="cross-entropy loss")
-    _epoch_axis(loss, [row["epoch"] for rows in histories.values() for row in rows])
-    _legend_below(figure, handles + _solid_and_dashed("validation half", "training half", histories.values()))
+    _halves_legend(figure, histories)
     return figure
+
+
+@rc_context(STYLE)
+def _error_figure(histories: Mapping[str, History]) -> Figure:
+    errors = {
+        name: [
+            {"epoch": row["epoch"]} | {f"{half}_error": 100 - row[f"{half}_top1"] for half in HALVES} for row in rows
+        ]
+        for name, rows in histories.items()
+    }
+    figure = _new_figure(WIDTH, 5)
+    axes = figure.subplots()
+    _plot_halves(axes, errors, "error")
+    axes.set(xlabel="epoch", ylabel="top-1 error (%)")
+    shown = [row[f"{half}_error"] for rows in errors.values() for row in rows for half in HALVES]
+    if 0 < max(shown) > 3 * min(shown):
+        _log_axis(axes.yaxis, [error for error in shown if error > 0], margin=1.15)
+    _halves_legend(figure, histories)
+    return figure
+
+
+HALVES = {"train": {"linestyle": "--", "linewidth": 1.3}, "valid": {}}
+
+
+def _plot_halves(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
+    for rows, colour in zip(histories.values(), cycle(COLOURS), strict=False):
+        for half, style in HALVES.items():
+            _plot_history(axes, rows, f"{half}_{measure}", color=colour, **style)
+    _epoch_axis(axes, [row["epoch"] for rows in histories.values() for row in rows])
+
+
+def _halves_legend(figure: Figure, histories: Mapping[str, History]) -> None:
+    colours = zip(histories, cycle(COLOURS), strict=False)
+    handles = [Line2D([], [], color=colour, label=name, linewidth=3) for name, colour in colours]
+    _legend_below(figure, handles + _solid_and_dashed("validation half", "training half", histories.values()))
 
 
 @rc_context(STYLE)
@@ -460,7 +678,7 @@ def _to_accuracy(height: np.ndarray) -> np.ndarray:
 
 
 @rc_context(STYLE)
-def _accuracy_figure(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> Figure:
+def _accuracy_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], note: str) -> Figure:
     figure = _new_figure(WIDTH, 8.2)
     panels = figure.subplots(2, 1, sharey=True)
     handles = []
@@ -475,10 +693,10 @@ def _accuracy_figure(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> Figur
     for axes, label in zip(panels, ("layers", "parameters (millions)"), strict=True):
         axes.set(xlabel=label, ylabel="test accuracy (%)")
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _parameter_axis(panels[1], [point["params"] for point in (*ours, *paper)])
+    _log_axis(panels[1].xaxis, [point["params"] for point in (*ours, *paper)])
     spans = [(point["accuracy"], point.get("deviation", 0.0)) for point in (*ours, *paper)]
-    _accuracy_axis(panels[0], min(a - d for a, d in spans), max(a + d for a, d in spans))
-    _legend_below(figure, handles)
+    _accuracy_axis(panels[0].yaxis, min(a - d for a, d in spans), max(a + d for a, d in spans))
+    _legend_below(figure, handles, note)
     return figure
 
 
@@ -503,37 +721,98 @@ def _plot_points(panels: Sequence[Axes], points: list[Mapping], label: str, **st
     return Line2D([], [], label=label, **style)
 
 
-def _accuracy_axis(axes: Axes, lowest: float, highest: float) -> None:
-    """Scale the axis by the logarithm of the error, from the `lowest` to the `highest` accuracy in percent."""
-    axes.set_yscale("function", functions=(_from_accuracy, _to_accuracy))
+def _accuracy_axis(axis: Axis, lowest: float, highest: float, clear: float = 0.045) -> None:
+    """Scale the axis by the logarithm of the error, from the `lowest` to the `highest` accuracy in percent.
+
+    Ticks lie apart by at least the share `clear` of its length.
+    """
     bottom, top = _from_accuracy(np.array([max(lowest, 0), min(highest, 100)]))
     margin = max(0.06 * (top - bottom), 0.02)
     bottom, top = bottom - margin, min(top + margin, -np.log10(0.6 * SATURATION))
-    axes.set_ylim(*_to_accuracy(np.array([bottom, top])))
-    axes.yaxis.set_major_locator(FixedLocator(_accuracy_ticks(bottom, top)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    scale, limits = FuncScale(axis, (_from_accuracy, _to_accuracy)), _to_accuracy(np.array([bottom, top]))
+    axis.axes.set(**{f"{axis.axis_name}scale": scale, f"{axis.axis_name}lim": limits})
+    axis.set_major_locator(FixedLocator(_accuracy_ticks(bottom, top, clear)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
-def _accuracy_ticks(bottom: float, top: float) -> list[float]:
+def _accuracy_ticks(bottom: float, top: float, clear: float) -> list[float]:
     ticks: list[float] = []
     for tick in sorted(ACCURACY_TICKS, reverse=True):
         height = _from_accuracy(tick)
-        clear = not ticks or _from_accuracy(ticks[-1]) - height > 0.045 * (top - bottom)
-        if bottom <= height <= top and clear:
+        free = not ticks or _from_accuracy(ticks[-1]) - height > clear * (top - bottom)
+        if bottom <= height <= top and free:
             ticks.append(tick)
     if len(ticks) >= 3:
         return ticks
     low, high = _to_accuracy(np.array([bottom, top]))
-    return [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= min(high, 100)]
+    evenly = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [tick for tick in evenly if low <= tick <= min(high, 100)]
 
 
-def _parameter_axis(axes: Axes, params: Sequence[float]) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(min(params) / 1.6, max(params) * 1.6)  # wide enough to hold a tick, however few the points
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+# The roadmap.
+
+
+@rc_context(STYLE)
+def _roadmap_figure(steps: Sequence[Mapping], note: str) -> Figure:
+    figure = _new_figure(WIDTH, 0.5 * len(steps) + 1.6)
+    accuracy, gmac = panels = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    _roadmap_axes(accuracy, gmac, steps)
+    paired = [step["paper_accuracy"] is not None or step["paper_gmac"] is not None for step in steps]
+    ours, paper = {"color": COLOURS[0], "label": "ours"}, {"color": PAPER, "label": "paper"}
+    _plot_steps(panels, steps, "", [i - 0.2 * pair for i, pair in enumerate(paired)], **ours)
+    _plot_steps(panels, steps, "paper_", [i + 0.2 for i in range(len(steps))], **paper)
+    shown = (ours, paper) if any(paired) else (ours,)
+    _legend_below(figure, [Line2D([], [], linewidth=5, **style) for style in shown], note)
+    return figure
+
+
+def _roadmap_axes(accuracy: Axes, gmac: Axes, steps: Sequence[Mapping]) -> None:
+    spans = [(step["accuracy"], step["deviation"]) for step in steps]
+    spans += [(step["paper_accuracy"], 0.0) for step in steps if step["paper_accuracy"] is not None]
+    # A bar has a length only if the axis begins well below its end: at one and a half times the greatest error.
+    lowest = 100 - 1.5 * (100 - min(a - d for a, d in spans))
+    _accuracy_axis(accuracy.xaxis, lowest, max(a + d for a, d in spans), clear=0.13)
+    accuracy.set(xlabel="test accuracy (%)", ylim=(len(steps) - 0.5, -0.5))
+    accuracy.set_yticks(range(len(steps)), [step["name"] for step in steps], parse_math=False)
+    gmacs = [step[key] for step in steps for key in ("gmac", "paper_gmac") if step[key] is not None]
+    if max(gmacs) > 100 * min(gmacs):
+        _log_axis(gmac.xaxis, gmacs)
+        gmac.xaxis.set_major_locator(LogLocator(numticks=3))
+    else:
+        gmac.set_xlim(0, 1.1 * max(gmacs))
+        gmac.xaxis.set_major_locator(MaxNLocator(nbins=2, steps=[1, 2, 5, 10]))
+        gmac.xaxis.set_major_formatter("{x:g}")
+    gmac.set_xlabel("GMAC")
+    for axes in (accuracy, gmac):
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
+def _plot_steps(
+    panels: Sequence[Axes], steps: Sequence[Mapping], prefix: str, heights: Sequence[float], **style: str
+) -> None:
+    """Plot ours (no prefix) or the paper's ("paper_"), the numbers in a column beside each panel."""
+    accuracy, gmac = panels
+    base = accuracy.get_xlim()[0]
+    points = []
+    for step, y in zip(steps, heights, strict=True):
+        reached, deviation, macs = step[f"{prefix}accuracy"], step.get(f"{prefix}deviation", 0.0), step[f"{prefix}gmac"]
+        if reached is not None:
+            accuracy.barh(y, reached - base, left=base, height=0.36, **style)
+            _number(accuracy, y, f"{reached:.2f}" + (f" ± {deviation:.2f}" if deviation else ""))
+        if deviation:
+            above = min(deviation, 100 - reached)  # no accuracy lies above 100 %
+            bars = {"ecolor": INK, "capsize": 3, "elinewidth": 1.2}
+            accuracy.errorbar(reached, y, xerr=[[deviation], [above]], fmt="none", **bars)
+        if macs is not None:
+            points.append((macs, y))
+            _number(gmac, y, f"{macs:.3g}")
+    gmac.plot([macs for macs, _ in points], [y for _, y in points], marker="o", markersize=5, **style)
+
+
+def _number(axes: Axes, y: float, text: str) -> None:
+    axes.text(1.04, y, text, transform=axes.get_yaxis_transform(), size=9, va="center_baseline")
 
 
 # Pictures. Lengths are in inches, as in the drawing of a cell.
@@ -544,7 +823,7 @@ CAPTION_SIZE = 10.5
 
 @rc_context(STYLE)
 def _gradcam_figure(
-    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]]
+    columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]], note: str
 ) -> Figure:
     under = [caption for _, _, captions in rows for caption in captions or ()]
     step = max(PICTURE, *(_text_width(text, CAPTION_SIZE) for text in (*columns, *under))) + PICTURE_GAP
@@ -552,7 +831,10 @@ def _gradcam_figure(
     width = max(len(columns) * step - PICTURE_GAP, longest_title) + 2 * MARGIN
     tall = [max(len(picture) / len(picture[0]) for picture in pictures) * PICTURE for _, pictures, _ in rows]
     texts = [HEADING + (CAPTION if captions else 0) + ROW_GAP for _, _, captions in rows]
-    canvas = _canvas(width, MARGIN + CAPTION + sum(tall) + sum(texts) + MARGIN - ROW_GAP)
+    small_print = _note_lines(note, width)
+    below = MARGIN + NOTE_LINE * len(small_print)
+    canvas = _canvas(width, MARGIN + CAPTION + sum(tall) + sum(texts) - ROW_GAP + below)
+    _note_below(canvas.figure, small_print)
     centres = [MARGIN + i * step + (step - PICTURE_GAP) / 2 for i in range(len(columns))]
     y = MARGIN
     for i, (title, pictures, captions) in enumerate(rows):

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,12 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
     if not rows or not text.endswith("\n"):
         raise ValueError("it has no rows" if not rows else "it ends within a line")
     return rows
+
+
+def require_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Raise ValueError unless each of `rows`, at least one, has a value in all of `columns`."""
+    if not rows or not all(row.get(column) for row in rows for column in columns):
+        raise ValueError(f"not every row has the columns {', '.join(columns)}")
 
 
 def sha256(path: str | Path) -> str:

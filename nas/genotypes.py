@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from nas.errors import UserError, suggest
+from nas.files import require_columns
 
 if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
     from torch import Tensor
@@ -67,6 +70,13 @@ class Genotype:
     def operations(self) -> set[str]:
         """Names of the operations that either cell uses."""
         return {operation for operation, _ in self.normal + self.reduce}
+
+    def skips(self) -> dict[str, int]:
+        """Number of skip connections in each cell, as skips_normal and skips_reduce."""
+        return {
+            f"skips_{cell}": sum(operation == "skip_connect" for operation, _ in getattr(self, cell))
+            for cell in ("normal", "reduce")
+        }
 
 
 def _state(value: object) -> int:
@@ -126,6 +136,52 @@ def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tens
     return _derive(operations, *(alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce)))
 
 
+def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict]:
+    """Softmax weights as the rows of an alphas.csv: epoch, cell, edge ("source-target" states), operation, weight.
+
+    `cells` maps normal and reduce to edges × operations weights.
+    """
+    return [
+        {"epoch": epoch, "cell": cell, "edge": f"{source}-{target}", "operation": operation, "weight": weight}
+        for cell, table in cells.items()
+        for (source, target), weights in zip(edges(_nodes(len(table))), table, strict=True)
+        for operation, weight in zip(operations, weights, strict=True)
+    ]
+
+
+def _nodes(count: int) -> int:
+    """Intermediate nodes of a cell with `count` edges; where no number fits, the next larger one."""
+    return next(n for n in range(1, count + 1) if len(edges(n)) >= count)
+
+
+def random_weights(operations: Sequence[str], nodes: int, seed: str) -> dict[str, list[list[float]]]:
+    """The softmax of α ~ N(0, 1) for normal and reduce, edges × operations.
+
+    `_derive` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
+    """
+    source = Random(seed)
+
+    def softmax() -> list[float]:
+        exponentials = [math.exp(source.gauss(0, 1)) for _ in operations]
+        return [e / sum(exponentials) for e in exponentials]
+
+    return {cell: [softmax() for _ in edges(nodes)] for cell in ("normal", "reduce")}
+
+
+def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotype:
+    """A genotype drawn uniformly from a space: each node has two of the earlier states, each edge any operation.
+
+    The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
+    """
+    return _derive(operations, *random_weights(operations, nodes, seed).values())
+
+
+def drawn_from(name: str) -> str | None:
+    """The space of a genotype that is to be drawn at random, ``SPACE_random_NUMBER``; None for another name."""
+    match = re.fullmatch(r"(.+)_random_(0|[1-9]\d*)", name)
+    return match[1] if match else None
+
+
 def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
     """The genotype at the last epoch of an alphas.csv, given as its rows: epoch, cell, edge, operation, weight.
 
@@ -134,17 +190,14 @@ def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
     ValueError
         If a column or a weight is missing or is no number.
     """
-    columns = ("epoch", "cell", "edge", "operation", "weight")
-    if not rows or not all(row.get(column) for row in rows for column in columns):
-        raise ValueError(f"not every row has the columns {', '.join(columns)}")
+    require_columns(rows, ("epoch", "cell", "edge", "operation", "weight"))
     last = max(int(row["epoch"]) for row in rows)
     final = [row for row in rows if int(row["epoch"]) == last]
     operations = list(dict.fromkeys(row["operation"] for row in final))
     weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
     if not all(map(math.isfinite, weights.values())):
         raise ValueError("a weight is not finite")
-    count = len({row["edge"] for row in final})
-    nodes = next(n for n in range(1, count + 1) if len(edges(n)) >= count)
+    nodes = _nodes(len({row["edge"] for row in final}))
     names = [f"{source}-{target}" for source, target in edges(nodes)]
     whole = [(cell, edge, operation) for cell in ("normal", "reduce") for edge in names for operation in operations]
     if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:

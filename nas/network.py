@@ -1,6 +1,8 @@
 """The discrete network that a genotype stands for (DARTS, section 3.1; NASNet's macro structure)."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +16,42 @@ from nas.genotypes import Genotype
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands: the channels of the two cells before it, its own C, and what its neighbours make of it."""
+
+    channels_before_last: int
+    channels_last: int
+    channels: int
+    reduction: bool
+    after_reduction: bool
+
+    def adapters(self, affine: bool = True) -> tuple[nn.Module, nn.Module]:
+        """Modules that bring the cell's two inputs to C channels, and the first to the size of the second."""
+        adapt = FactorizedReduce if self.after_reduction else relu_conv_norm
+        before_last = adapt(self.channels_before_last, self.channels, affine)
+        return before_last, relu_conv_norm(self.channels_last, self.channels, affine)
+
+    def stride(self, state: int) -> int:
+        """Of an operation on `state`: a reduction cell halves its two inputs."""
+        return 2 if self.reduction and state < 2 else 1
+
+
+def places(layers: int, channels: int, stem: str, outputs: Callable[[bool], int]) -> list[Place]:
+    """The cells of a network, from the first C on; ``outputs(reduction)`` tells how many maps of C a cell gives."""
+    reductions = reduction_layers(layers)
+    before_last = last = STEMS[stem].channels(channels)
+    after_reduction = STEMS[stem].halves
+    found = []
+    for layer in range(layers):
+        reduction = layer in reductions
+        channels = 2 * channels if reduction else channels
+        found.append(Place(before_last, last, channels, reduction, after_reduction))
+        before_last, last = last, outputs(reduction) * channels
+        after_reduction = reduction
+    return found
+
+
 class Cell(nn.Module):
     """A directed graph of operations: each node sums two of them, the output concatenates nodes.
 
@@ -21,25 +59,13 @@ class Cell(nn.Module):
     → N × len(concat)·channels × H' × W'.
     """
 
-    def __init__(
-        self,
-        edges: tuple[tuple[str, int], ...],
-        concat: tuple[int, ...],
-        channels_before_last: int,
-        channels_last: int,
-        channels: int,
-        *,
-        reduction: bool,
-        after_reduction: bool,
-    ) -> None:
+    def __init__(self, edges: tuple[tuple[str, int], ...], concat: tuple[int, ...], place: Place) -> None:
         super().__init__()
-        adapt = FactorizedReduce if after_reduction else relu_conv_norm
-        self.adapt_before_last = adapt(channels_before_last, channels)
-        self.adapt_last = relu_conv_norm(channels_last, channels)
+        self.adapt_before_last, self.adapt_last = place.adapters()
         self.sources = [state for _, state in edges]
         self.concat = concat
         self.operations = nn.ModuleList(
-            OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges
+            OPERATIONS[name](place.channels, place.stride(state), True) for name, state in edges
         )
 
     def forward(self, before_last: Tensor, last: Tensor, drop: float = 0.0) -> Tensor:
@@ -64,7 +90,8 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
 class AuxiliaryTower(nn.Module):
     """A classifier on the map after cell 2L//3, whose loss helps to train the cells before it (DARTS; GoogLeNet).
 
-    Takes maps of any size from 2×2: DARTS's 5×5 pooling of stride 3 for 8×8, pooling to 2×2 for the others.
+    Takes maps of any size from 2×2. DARTS pools 8×8 (CIFAR) and 7×7 (ImageNet) maps by 5×5 windows; the others are
+    pooled to the same 2×2.
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -87,8 +114,8 @@ class AuxiliaryTower(nn.Module):
 def pool_to_2x2(x: Tensor) -> Tensor:
     """Average-pool N × C × H × W maps, H and W at least 2, to N × C × 2 × 2."""
     height, width = x.shape[-2:]
-    if (height, width) == (8, 8):
-        return nn.functional.avg_pool2d(x, 5, stride=3)
+    if height == width and height in (7, 8):
+        return nn.functional.avg_pool2d(x, 5, stride=height - 5)
     # The windows of adaptive pooling; unlike it, this has a deterministic gradient on a GPU.
     return nn.functional.avg_pool2d(x, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
 
@@ -105,13 +132,15 @@ class Network(nn.Module):
     ----------
     genotype : Genotype
     channels : int
-        C of the first cells; the stem has 3·C.
+        C of the first cells.
     layers : int
         Number of cells; those at layers//3 and 2·layers//3 are reduction cells.
     num_classes : int
     in_channels : int, default 3
     auxiliary : bool, default False
         Add an auxiliary tower after cell 2·layers//3.
+    stem : str, default "cifar"
+        A key of ``STEMS``: "cifar" keeps the image's size, "imagenet" brings it to an eighth.
 
     Attributes
     ----------
@@ -121,7 +150,8 @@ class Network(nn.Module):
     Raises
     ------
     UserError
-        If the genotype names an operation that ``nas.operations`` does not have, or there are no layers.
+        If the genotype names an operation that ``nas.operations`` does not have, the stem is unknown, or there are no
+        layers.
 
     Notes
     -----
@@ -138,6 +168,7 @@ class Network(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         auxiliary: bool = False,
+        stem: str = "cifar",
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -153,29 +184,25 @@ class Network(nn.Module):
             "layers": layers,
             "num_classes": num_classes,
             "in_channels": in_channels,
+            "stem": stem,
         }
-        self.stem = stem(in_channels, 3 * channels)
+        self.stem = make_stem(stem, in_channels, channels)
+        normal = (genotype.normal, genotype.normal_concat)
+        reduce = (genotype.reduce, genotype.reduce_concat)
+        stations = places(layers, channels, stem, lambda reduction: len((reduce if reduction else normal)[1]))
         self.cells = nn.ModuleList()
-        reductions = reduction_layers(layers)
-        before_last = last = 3 * channels
-        for layer in range(layers):
-            reduction = layer in reductions
-            channels = 2 * channels if reduction else channels
-            edges, concat = (
-                (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
-            )
-            after_reduction = layer - 1 in reductions
-            self.cells.append(
-                Cell(edges, concat, before_last, last, channels, reduction=reduction, after_reduction=after_reduction)
-            )
-            before_last, last = last, len(concat) * channels
-            if layer == reductions[1]:
-                self.auxiliary = AuxiliaryTower(last, num_classes) if auxiliary else None
+        self.auxiliary = None
+        for layer, place in enumerate(stations):
+            edges, concat = reduce if place.reduction else normal
+            self.cells.append(Cell(edges, concat, place))
+            last = len(concat) * place.channels
+            if auxiliary and layer == reduction_layers(layers)[1]:
+                self.auxiliary = AuxiliaryTower(last, num_classes)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, num_classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        before_last = last = channels_last(self.stem(x))
+        before_last, last = stem_maps(self.stem, x)
         auxiliary_logits = None
         for layer, cell in enumerate(self.cells):
             before_last, last = last, cell(before_last, last, self.drop_path)
@@ -190,9 +217,81 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """For images of 32×32 and smaller: a 3×3 convolution at full size, BN."""
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+class CIFARStem(nn.Sequential):
+    """For images of 32×32 and smaller: a 3×3 convolution to 3·C channels at full size, BN."""
+
+    halves = False
+    smallest = 5  # pixels that leave 2×2 after both reduction cells
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        width = self.channels(channels)
+        super().__init__(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+
+    @staticmethod
+    def channels(channels: int) -> int:
+        return 3 * channels
+
+
+class ImageNetStem(nn.Module):
+    """For images of about 224×224 (DARTS, section 3.3): three 3×3 convolutions of stride 2.
+
+    Gives a map of a quarter and one of an eighth of the image's size, both of C channels: the first cell's inputs.
+    """
+
+    halves = True
+    smallest = 33
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(
+            nn.Conv2d(in_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.eighth = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    @staticmethod
+    def channels(channels: int) -> int:
+        return channels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(x)
+        return quarter, self.eighth(quarter)
+
+
+STEMS: dict[str, type[CIFARStem] | type[ImageNetStem]] = {"cifar": CIFARStem, "imagenet": ImageNetStem}
+
+
+def make_stem(name: str, in_channels: int, channels: int) -> nn.Module:
+    """The stem `name` of ``STEMS``; raises UserError if there is none, or C is too small for it."""
+    if name not in STEMS:
+        raise UserError(f"stem: {name} is no stem: {suggest(name, STEMS)}")
+    if name == "imagenet" and channels < 2:
+        raise UserError(f"channels: {channels} is not allowed: the imagenet stem needs at least 2")
+    return STEMS[name](in_channels, channels)
+
+
+def check_image(stem: str, shape: tuple[int, int, int]) -> None:
+    """Raise UserError if images of `shape` (channels, height, width) are too small for the stem and the reductions."""
+    smallest, (_, height, width) = STEMS[stem].smallest, shape
+    if min(height, width) < smallest:
+        raise UserError(
+            f"stem: {stem} is not allowed for images of {height}×{width} pixels (height×width): it needs at least "
+            f"{smallest}×{smallest}"
+        )
+
+
+def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The two maps that the first cell takes; a stem that gives one gives it twice."""
+    maps = stem(x)
+    before_last, last = maps if isinstance(maps, tuple) else (maps, maps)
+    return channels_last(before_last), channels_last(last)
 
 
 def save(network: Network, path: str | Path) -> None:

@@ -6,6 +6,7 @@ in ``OPERATIONS``; to search among it, list that name in a space (nas/spaces.py)
 
 from collections.abc import Callable
 from functools import partial
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -65,19 +66,43 @@ def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
 
-class SepConv(nn.Sequential):
-    """Depthwise-separable convolution, stacked twice (DARTS; Xception). Only the first carries the stride."""
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each pixel (ConvNeXt, section 2.6): the same in training and evaluation."""
 
-    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int) -> None:
+    def __init__(self, channels: int, affine: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SepConv(nn.Sequential):
+    """Depthwise-separable convolution, stacked twice (DARTS; Xception). Only the first carries the stride.
+
+    `activation` is ReLU in DARTS and GELU in the PIBConv paper's first step, `norm` BatchNorm and, in its second,
+    LayerNorm (Ahmadian et al., 2023, section 2).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        affine: bool = True,
+        *,
+        kernel: int,
+        activation: type[nn.Module] = nn.ReLU,
+        norm: type[nn.Module] = nn.BatchNorm2d,
+    ) -> None:
         super().__init__(
             *(
                 layer
                 for step in (stride, 1)
                 for layer in (
-                    nn.ReLU(),
+                    activation(),
                     depthwise(channels, kernel, step),
                     pointwise(channels, channels),
-                    nn.BatchNorm2d(channels, affine=affine),
+                    norm(channels, affine=affine),
                 )
             )
         )
@@ -110,19 +135,48 @@ class Conv7x1(nn.Sequential):
 class PIBConv(nn.Sequential):
     """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
 
-    Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one, C groups of F channels:
-    two depthwise steps at about 0.6 of a ConvNeXt block's weights.
+    Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one: two depthwise steps at
+    about 0.6 of the weights of a ConvNeXt block of the same F.
+
+    Parameters
+    ----------
+    expansion : float, default 2
+        F, at least 1. F·C is rounded to whole channels. The grouped convolution has gcd(C, F·C) groups: C of them
+        where F is whole; 1.5 makes it C/2 groups of 3 channels to 2.
+
+    Raises
+    ------
+    ValueError
+        If F is below 1.
     """
 
-    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: int = 2) -> None:
-        wide = channels * expansion
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: float = 2) -> None:
+        if expansion < 1:
+            raise ValueError(f"expansion: {expansion} is not allowed: must be at least 1")
+        wide = round(channels * expansion)
         super().__init__(
             depthwise(channels, kernel, stride),
             nn.BatchNorm2d(channels, affine=affine),
             pointwise(channels, wide),
-            nn.Conv2d(wide, channels, kernel, padding=kernel // 2, groups=channels, bias=False),
+            nn.Conv2d(wide, channels, kernel, padding=kernel // 2, groups=gcd(channels, wide), bias=False),
             nn.GELU(),
             pointwise(channels, channels),
+        )
+
+
+class ConvNeXt(nn.Sequential):
+    """Inverted bottleneck with the depthwise convolution first (Liu et al., 2022; Ahmadian et al., 2023, Fig. 2b).
+
+    Without ConvNeXt's residual: in a cell, skip_connect is an operation of its own. `expansion` is C_inv / C.
+    """
+
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: int = 4) -> None:
+        super().__init__(
+            depthwise(channels, kernel, stride),
+            ChannelNorm(channels, affine),
+            pointwise(channels, expansion * channels),
+            nn.GELU(),
+            pointwise(expansion * channels, channels),
         )
 
 
@@ -142,7 +196,7 @@ def _avg_pool(channels: int, stride: int, affine: bool = True) -> nn.Module:
     return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
-# (channels, stride, affine) → module; affine tells whether batch norm learns a scale and a shift
+# (channels, stride, affine) → module; affine tells whether normalization learns a scale and a shift
 OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "none": _zero,
     "skip_connect": _skip,
@@ -151,10 +205,17 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "sep_conv_3x3": partial(SepConv, kernel=3),
     "sep_conv_5x5": partial(SepConv, kernel=5),
     "sep_conv_7x7": partial(SepConv, kernel=7),
+    "sep_conv_gelu_3x3": partial(SepConv, kernel=3, activation=nn.GELU),
+    "sep_conv_gelu_5x5": partial(SepConv, kernel=5, activation=nn.GELU),
+    "sep_conv_gelu_ln_3x3": partial(SepConv, kernel=3, activation=nn.GELU, norm=ChannelNorm),
+    "sep_conv_gelu_ln_5x5": partial(SepConv, kernel=5, activation=nn.GELU, norm=ChannelNorm),
     "dil_conv_3x3": partial(DilConv, kernel=3),
     "dil_conv_5x5": partial(DilConv, kernel=5),
     "conv_7x1_1x7": Conv7x1,
     "pib_conv_3x3": partial(PIBConv, kernel=3),
     "pib_conv_5x5": partial(PIBConv, kernel=5),
     "pib_conv_7x7": partial(PIBConv, kernel=7),
+    **{f"pib_conv_f{f:g}_{k}x{k}": partial(PIBConv, kernel=k, expansion=f) for f in (1.5, 3, 4.5) for k in (3, 5, 7)},
+    "convnext_3x3": partial(ConvNeXt, kernel=3),
+    "convnext_5x5": partial(ConvNeXt, kernel=5),
 }

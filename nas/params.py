@@ -18,7 +18,7 @@ from ruamel.yaml.reader import ReaderError
 
 from nas.errors import UserError, nearest, reason, suggest
 from nas.files import write_text
-from nas.genotypes import PUBLISHED
+from nas.genotypes import PUBLISHED, drawn_from
 from nas.spaces import SPACES
 
 PATH = Path("params.yaml")
@@ -76,6 +76,13 @@ class Data(Section):
     image_size: Count | None
     train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
     test_limit: Count | None
+    workers: Annotated[int, Field(ge=0, le=1024)]
+
+    @model_validator(mode="after")
+    def _streamed(self) -> Self:
+        if self.workers and self.name != "folder":
+            raise ValueError(f"workers: {self.workers} is not allowed: must be 0 for {self.name}; folder alone streams")
+        return self
 
 
 class Training(Section):
@@ -88,9 +95,16 @@ class Training(Section):
     momentum: Fraction
     weight_decay: NonNegative
     gradient_clip: Positive
+    stem: Literal["cifar", "imagenet"]
+    resized_crop: bool
     crop_padding: Natural
     flip: bool
     cutout: Natural
+
+    def augmentation(self) -> dict[str, bool | int]:
+        """What ``data.Batches`` does to training images, as its arguments."""
+        names = ("resized_crop", "crop_padding", "flip", "cutout")
+        return {"shuffle": True} | {name: getattr(self, name) for name in names}
 
     @model_validator(mode="after")
     def _annealed(self) -> Self:
@@ -104,7 +118,10 @@ class Training(Section):
 
 class Search(Training):
     spaces: _list_of(Space)
+    algorithm: Literal["darts", "gdas", "random"]
     order: Literal["first", "second"]
+    tau: Positive
+    tau_min: Positive
     channels: Count
     layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
     nodes: Count
@@ -128,8 +145,11 @@ class Evaluate(Training):
 
 class GradCam(Section):
     networks: _list_of(str)
+    method: Literal["GradCAM", "GradCAM++", "HiResCAM", "ScoreCAM", "EigenCAM", "LayerCAM"]
     classes: _list_of(str, minimum=1)
     index: Natural
+    removed: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    images: Count | None
 
 
 class Params(Section):
@@ -145,14 +165,33 @@ class Params(Section):
     gradcam: GradCam
 
     @model_validator(mode="after")
+    def _crops(self) -> Self:
+        for section in ("search", "evaluate"):
+            training = getattr(self, section)
+            if training.resized_crop and training.crop_padding:
+                raise ValueError(
+                    f"{section}.crop_padding: {training.crop_padding} is not allowed: must be 0 with resized_crop, "
+                    "which crops in its place"
+                )
+            if training.resized_crop and not (self.data.workers and self.data.image_size):
+                raise ValueError(
+                    f"{section}.resized_crop: true is not allowed: it needs images streamed from a folder "
+                    "(data.workers at least 1) and data.image_size"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _names(self) -> Self:
         known = [*PUBLISHED, *self.search.spaces]
         for i, name in enumerate(self.evaluate.genotypes):
+            if drawn_from(name) in SPACES:
+                continue
             if name in SPACES and name not in known:
                 raise ValueError(
                     f"evaluate.genotypes[{i}]: {name} is a space that no search runs in: add it to search.spaces"
                 )
             if name not in known:
+                known += [f"{space}_random_0" for space in self.search.spaces]
                 raise ValueError(f"evaluate.genotypes[{i}]: {name} is no genotype: {suggest(name, known)}")
         networks = self.evaluate.networks()
         for i, name in enumerate(self.gradcam.networks):
@@ -244,7 +283,7 @@ def _explain(error: dict) -> str:
         return f"{key}: {value if isinstance(value, str) else _shown(value)} {context['error']}"
     allowed = _MESSAGES.get(error["type"], error["msg"].lower()).format(**context)
     if error["type"] == "literal_error" and isinstance(value, str):
-        texts = re.findall(r"'(\w+)'", context["expected"])
+        texts = re.findall(r"'([^']+)'", context["expected"])
         near = nearest(value, texts, cutoff=0.7)  # gpu is like cpu, and does not mean it
         allowed += f"; did you mean {near}?" if near else ""
     return f"{key}: {_shown(value)} is not allowed: {allowed}"
@@ -269,20 +308,14 @@ def _section(location: list) -> type[Section]:
 def preset(name: str, path: str | Path = PATH) -> None:
     """Write presets/default.yaml with the overlay presets/`name`.yaml over it to `path`, comments kept.
 
+    An overlay may begin with ``extends: OTHER``: that preset's overlay lies between.
+
     Raises
     ------
     UserError
         If there is no such preset, the result is not valid, or `path` has changes that git does not hold.
     """
-    names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
-    if name not in names:
-        raise UserError(f"{name} is no preset: {suggest(name, names)}")
-    tree = _read_yaml(PRESETS / "default.yaml", "rt")
-    if name != "default":
-        changes = _read_yaml(PRESETS / f"{name}.yaml", "rt")
-        if not isinstance(changes, dict):
-            raise UserError(f"{PRESETS / name}.yaml: must hold keys of presets/default.yaml, not {_shown(changes)}")
-        _overlay(tree, changes, f"{PRESETS / name}.yaml: ")
+    tree = _preset_tree(name, [])
     check(_plain(tree), f"{PRESETS / name}.yaml")
     if _uncommitted(Path(path)):
         raise UserError(
@@ -294,6 +327,22 @@ def preset(name: str, path: str | Path = PATH) -> None:
     writer.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     writer.dump(tree, text)
     write_text(path, text.getvalue())
+
+
+def _preset_tree(name: str, above: list[str]) -> Any:
+    """The whole tree of a preset; `above` are those that extend it."""
+    names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in names or name in above:
+        trouble = "extends itself" if name in above else f"is no preset: {suggest(name, names)}"
+        raise UserError(f"{PRESETS / above[-1]}.yaml: extends: {name} {trouble}" if above else f"{name} {trouble}")
+    found = _read_yaml(PRESETS / f"{name}.yaml", "rt")
+    if name == "default":
+        return found
+    if not isinstance(found, dict):
+        raise UserError(f"{PRESETS / name}.yaml: must hold keys of presets/default.yaml, not {_shown(found)}")
+    tree = _preset_tree(found.pop("extends", "default"), [*above, name])
+    _overlay(tree, found, f"{PRESETS / name}.yaml: ")
+    return tree
 
 
 def _overlay(tree: Any, changes: dict, where: str) -> None:

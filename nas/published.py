@@ -1,5 +1,6 @@
 """What the papers report, as data: the figures that ours stand beside."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -42,3 +43,53 @@ PIBCONV_TABLE_1: tuple[Row, ...] = (
 
 # The paper's networks: C of the first cells, image (channels, height, width), classes.
 PIBCONV_CHANNELS, PIBCONV_IMAGE, PIBCONV_CLASSES = 36, (3, 32, 32), 10
+
+
+class Step(NamedTuple):
+    """One step of a roadmap: the space searched, the accuracy (percent) and GMAC of the genotype found in it."""
+
+    space: str
+    accuracy: float
+    gmac: float
+
+
+PIBCONV_FIG_1_SOURCE = "Ahmadian et al., ICASSP 2023, Fig. 1: CIFAR-10, 20 layers, C = 36, 600 epochs"
+
+PIBCONV_FIG_1: tuple[Step, ...] = (
+    Step("darts", 97.24, 0.547),
+    Step("darts_gelu", 97.36, 0.547),
+    Step("darts_ln", 97.28, 0.54),
+    Step("convnext", 95.97, 2.38),
+    Step("pibconv", 97.76, 0.969),
+)
+
+
+def convnext_weights(channels: int, kernel: int, expansion: float) -> float:
+    """Weights of a ConvNeXt block of C channels, K×K kernel and inverted ratio F (PIBConv, eq. 1)."""
+    return 2 * expansion * channels**2 + kernel**2 * channels
+
+
+def pibconv_weights(channels: int, kernel: int, expansion: float) -> float:
+    """Weights of a pseudo-inverted bottleneck as the paper counts them (PIBConv, eq. 2).
+
+    It counts the second depthwise convolution as K²·C; C groups over F·C channels hold F·K²·C.
+    """
+    return (expansion + 1) * channels**2 + 2 * kernel**2 * channels
+
+
+class Block(NamedTuple):
+    """An operation whose weights an equation of the paper counts: its kernel size K, its inverted ratio F."""
+
+    operation: str
+    kernel: int
+    expansion: float
+    equation: Callable[[int, int, float], float]
+
+
+PIBCONV_BLOCKS: tuple[Block, ...] = (
+    *(Block(f"convnext_{k}x{k}", k, 4, convnext_weights) for k in (3, 5)),
+    *(Block(f"pib_conv_f1.5_{k}x{k}", k, 1.5, pibconv_weights) for k in (3, 5)),
+    *(Block(f"pib_conv_{k}x{k}", k, 2, pibconv_weights) for k in (3, 5)),
+    *(Block(f"pib_conv_f3_{k}x{k}", k, 3, pibconv_weights) for k in (3, 5)),
+    *(Block(f"pib_conv_f4.5_{k}x{k}", k, 4.5, pibconv_weights) for k in (3, 5)),
+)

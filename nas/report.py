@@ -1,31 +1,28 @@
 """One page from all that stands in results/: report.md for a code host, report.html for anywhere else."""
 
-import base64
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
-from markdown import markdown
 from PIL import Image
 
-from nas import figures, published
-from nas.errors import UserError, reason
-from nas.files import read_csv, whole_folder, write_text
+from nas import figures, genotypes, published
+from nas.files import whole_folder, write_text
+from nas.page import page
+from nas.results import damaged, evaluated, read_json, read_rows
+from nas.spaces import SPACES
 
-HISTORY_TEXT = ("epoch", "cell", "edge", "operation")
+CELLS = {"normal": "normal cell", "reduce": "reduction cell"}
 
 
 @dataclass(frozen=True)
 class Contents:
     """What the report shows: names, in the order of the lists in params.yaml.
 
-    `networks` are (genotype, layers, seeds); `gradcam` are GENOTYPE-LAYERS-SEED; `recipes` maps a heading to the
-    parameters that produced the results.
+    `networks` are (genotype, layers, seeds); `gradcam` are GENOTYPE-LAYERS-SEED; `recipes` maps a heading (Run, Data,
+    Search, Evaluation, Grad-CAM) to the parameters that produced the results; `data` says what they were measured on.
     """
 
     spaces: Sequence[str]
@@ -33,6 +30,24 @@ class Contents:
     gradcam: Sequence[str]
     recipes: Mapping[str, Mapping[str, object]]
     data: str
+
+    def evaluation(self, rows: Sequence[Mapping]) -> str:
+        """How the accuracies of `rows` came about: ``digits, 8 epochs, C = 16, on cpu``."""
+        recipe, devices = self.recipes["Evaluation"], set().union(*(row["devices"] for row in rows))
+        seeds = {len(row["seeds"]) for row in rows}
+        repeated = f", mean of {max(seeds)} seeds" if max(seeds) > 1 else ""
+        channels = f"C = {recipe['channels']}"
+        return f"{self.data}, {recipe['epochs']} epochs, {channels}, on {_names(devices)}{repeated}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What every section is made from; each draws its figures into `folder` and returns its text, "" for none."""
+
+    results: Path
+    contents: Contents
+    evaluated: Sequence[Mapping]
+    folder: Path
 
 
 def write(results: Path, contents: Contents) -> None:
@@ -43,126 +58,13 @@ def write(results: Path, contents: Contents) -> None:
     UserError
         If a result that `contents` names is missing or damaged.
     """
-    evaluated = [_evaluated(results, *network) for network in contents.networks]
-    sections = [
-        "# Report",
-        _summary(contents, evaluated),
-        _accuracy_section(contents, evaluated),
-        _search_section(results, contents),
-        _genotype_section(contents),
-        _complexity_section(results),
-        _gradcam_section(contents),
-        _recipe_section(contents),
-    ]
-    text = "\n\n".join(section for section in sections if section) + "\n"
+    rows = [evaluated(results, *network) for network in contents.networks]
     with whole_folder(results / "figures") as folder:
-        _draw(results, contents, evaluated, folder)
-        page = _page(text, {"figures": folder, "genotypes": results / "genotypes"})
+        report = Report(results, contents, rows, folder)
+        text = "\n\n".join(part for part in (section(report) for section in SECTIONS) if part) + "\n"
+        html = page(text, {"figures": folder, "genotypes": results / "genotypes"})
     write_text(results / "report.md", text)
-    write_text(results / "report.html", page)
-
-
-# What stands in results/
-
-
-def _evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) -> dict:
-    """One network's scores, averaged over its seeds, and the paper's row if it has one."""
-    folders = [results / "evaluate" / f"{genotype}-{layers}-{seed}" for seed in seeds]
-    runs = [_read_json(folder / "metrics.json", ("top1", "top5", "params", "gmac"), ("device",)) for folder in folders]
-    top1 = [run["top1"] for run in runs]
-    row = {
-        "genotype": genotype,
-        "layers": layers,
-        "seeds": seeds,
-        "accuracy": mean(top1),
-        "deviation": stdev(top1) if len(top1) > 1 else 0.0,
-        "top5": mean(run["top5"] for run in runs),
-        "params": runs[0]["params"] / 1e6,
-        "gmac": runs[0]["gmac"],
-        "devices": {run["device"] for run in runs},
-    }
-    paper = [r for r in published.PIBCONV_TABLE_1 if (r.genotype, r.layers) == (genotype, layers)]
-    return row | {"paper": paper[0] if paper else None}
-
-
-def _read_json(path: Path, numbers: Sequence[str] = (), texts: Sequence[str] = (), *, many: bool = False) -> Any:
-    """A mapping, or `many` in a list, each with `numbers` and `texts` as keys of such values."""
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        holders = read if many and isinstance(read, list) and read else [read]
-        for key, kind in [*((key, int | float) for key in numbers), *((key, str) for key in texts)]:
-            if not all(isinstance(holder, dict) and isinstance(holder.get(key), kind) for holder in holders):
-                raise ValueError(f"it lacks {key}")
-        return read
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: is missing or damaged ({reason(error)}); `dvc repro` makes it anew")
-
-
-def _read_rows(path: Path, columns: Sequence[str]) -> list[dict]:
-    """A history or α table, its numbers as numbers; `columns` are those that it must have."""
-    try:
-        rows = read_csv(path)
-        if not all(row.get(column) for row in rows for column in columns):
-            raise ValueError(f"not every row has the columns {', '.join(columns)}")
-        return [
-            {k: int(v) if k == "epoch" else v if k in HISTORY_TEXT else float(v) for k, v in row.items()}
-            for row in rows
-        ]
-    except (OSError, ValueError, TypeError) as error:
-        raise _damaged(path, error) from None
-
-
-# Figures
-
-
-def _draw(results: Path, contents: Contents, evaluated: list[dict], folder: Path) -> None:
-    if contents.gradcam:
-        _draw_gradcam(results, contents.gradcam, folder / "gradcam.png")
-    if contents.spaces:
-        columns = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
-        tables = {space: results / "search" / space / "history.csv" for space in contents.spaces}
-        histories = {space: _read_rows(table, columns) for space, table in tables.items()}
-        figures.plot_search(histories, folder / "search.png")
-    for space in contents.spaces:
-        alphas = _read_rows(results / "search" / space / "alphas.csv", (*HISTORY_TEXT, "weight"))
-        for cell, title in (("normal", "normal cell"), ("reduce", "reduction cell")):
-            rows = [row for row in alphas if row["cell"] == cell]
-            figures.plot_alphas(rows, folder / f"alphas-{space}-{cell}.png", title=f"{space}: {title}")
-    if evaluated:
-        paper = [row._asdict() for row in published.PIBCONV_TABLE_1]
-        figures.plot_accuracy(evaluated, paper, folder / "accuracy.png")
-        runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in contents.networks for seed in seeds]
-        columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
-        histories = {run: _read_rows(results / "evaluate" / run / "history.csv", columns) for run in runs}
-        figures.plot_training(histories, folder / "training.png")
-
-
-def _draw_gradcam(results: Path, networks: Sequence[str], path: Path) -> None:
-    keys = ("confidence",), ("class", "predicted")
-    files = {network: results / "gradcam" / network / "predictions.json" for network in networks}
-    told = {network: _read_json(file, *keys, many=True) for network, file in files.items()}
-    columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
-
-    def row(network: str, kind: str) -> list[np.ndarray]:
-        files = [results / "gradcam" / network / f"{i}-{kind}.png" for i in range(len(columns))]
-        try:
-            return [np.asarray(Image.open(file).convert("RGB")) for file in files]
-        except OSError as error:
-            raise _damaged(results / "gradcam" / network, error) from None
-
-    rows = [("input", row(networks[0], "input"), None)]
-    for network in networks:
-        genotype, layers, _ = network.rsplit("-", 2)
-        captions = [f"{entry['predicted']}: {100 * entry['confidence']:.0f} %" for entry in told[network]]
-        rows.append((f"{genotype}, {layers} layers", row(network, "heat"), captions))
-    figures.gradcam_grid(columns, rows, path)
-
-
-# Sections of the page, as Markdown
+    write_text(results / "report.html", html)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -171,84 +73,221 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _summary(contents: Contents, evaluated: list[dict]) -> str:
-    if not evaluated:
-        return f"Data: {contents.data}."
-    best = max(evaluated, key=lambda row: row["accuracy"])
+def _percent(row: Mapping) -> str:
+    return f"**{row['accuracy']:.2f}**" + (f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else "")
+
+
+def _names(devices: set[str]) -> str:
+    return " and ".join(sorted(devices))
+
+
+# Evaluation
+
+
+def _summary(report: Report) -> str:
+    if not report.evaluated:
+        return f"# Report\n\nData: {report.contents.data}."
+    best = max(report.evaluated, key=lambda row: row["accuracy"])
     return (
-        f"Data: {contents.data}. Of {len(evaluated)} networks, {best['genotype']} with {best['layers']} layers "
-        f"is the most accurate: {best['accuracy']:.2f} % on the test images."
+        f"# Report\n\nOf {len(report.evaluated)} networks, {best['genotype']} with {best['layers']} layers is the most "
+        f"accurate: {best['accuracy']:.2f} % of the test images ({report.contents.evaluation(report.evaluated)})."
     )
 
 
-def _accuracy_section(contents: Contents, evaluated: list[dict]) -> str:
-    if not evaluated:
+def _accuracy(report: Report) -> str:
+    if not report.evaluated:
         return ""
-    rows = [
-        (
-            row["genotype"],
-            row["layers"],
-            f"**{row['accuracy']:.2f}**" + (f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else ""),
-            f"{row['top5']:.2f}",
-            f"{row['params']:.4f}",
-            f"{row['gmac']:.4f}",
-            f"*{row['paper'].accuracy:.2f}*" if row["paper"] else "–",
-        )
-        for row in evaluated
-    ]
-    header = ("genotype", "layers", "top-1 (%)", "top-5 (%)", "params (M)", "GMAC", "paper's top-1 (%)")
-    seeds, devices = len(evaluated[0]["seeds"]), _names(set.union(*(row["devices"] for row in evaluated)))
-    note = f"Mean ± standard deviation over {seeds} seeds. " if seeds > 1 else ""
+    papers = {(row.genotype, row.layers): row for row in published.PIBCONV_TABLE_1}
+    rows = []
+    for row in report.evaluated:
+        paper = papers.get((row["genotype"], row["layers"]))
+        theirs = (f"*{paper.accuracy:.2f}*", f"*{paper.params:g}*", f"*{paper.gmac:.3f}*") if paper else 3 * ("–",)
+        ours = (_percent(row), f"{row['params']:.4g}", f"{row['gmac']:.4g}")
+        pairs = [value for pair in zip(ours, theirs, strict=True) for value in pair]
+        rows.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
+    header = ("genotype", "eval. layers", "test acc. (%)", "paper's", "params (M)", "paper's", "GMAC", "paper's")
+    recipe = report.contents.evaluation(report.evaluated)
+    paper = [row._asdict() for row in published.PIBCONV_TABLE_1]
+    figures.plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=f"ours: {recipe}")
+    runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in report.contents.networks for seed in seeds]
+    columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
+    tables = {run: report.results / "evaluate" / run / "history.csv" for run in runs}
+    histories = {run: read_rows(table, columns) for run, table in tables.items()}
+    figures.plot_training(histories, report.folder / "training.png")
     return "\n\n".join(
         [
             "## Test accuracy",
-            _table(header, rows),
-            f"{note}Ours: {contents.data}, {contents.recipes['Evaluation']['epochs']} epochs, "
-            f"C = {contents.recipes['Evaluation']['channels']}, on {devices}. "
-            f"The paper's: {published.PIBCONV_SOURCE}.",
+            _table((*header, "top-5 acc. (%)"), rows),
+            f"Ours: {recipe}. The paper's: {published.PIBCONV_SOURCE}. Genotypes in capitals are published, the others "
+            "were found in the space of their name, or drawn from it (random).",
             "![Accuracy against layers and parameters](figures/accuracy.png)",
             "![Training of the evaluated networks](figures/training.png)",
         ]
     )
 
 
-def _search_section(results: Path, contents: Contents) -> str:
-    if not contents.spaces:
+def _deepest(report: Report, names: Iterable[str]) -> list[Mapping]:
+    """The rows of the genotypes `names` at the largest layer count that all evaluated of them share."""
+    rows = [row for row in report.evaluated if row["genotype"] in names]
+    depths = [{row["layers"] for row in rows if row["genotype"] == name} for name in {row["genotype"] for row in rows}]
+    shared = set.intersection(*depths) if depths else set()
+    return [row for row in rows if row["layers"] == max(shared)] if shared else []
+
+
+def _roadmap(report: Report) -> str:
+    rows = sorted(_deepest(report, SPACES), key=lambda row: list(SPACES).index(row["genotype"]))
+    if len(rows) < 2:
         return ""
+    papers = {step.space: step for step in published.PIBCONV_FIG_1}
+    steps, lines = [], []
+    for row in rows:
+        paper = papers.get(row["genotype"])
+        theirs = {"paper_accuracy": paper and paper.accuracy, "paper_gmac": paper and paper.gmac}
+        steps.append({key: row[key] for key in ("accuracy", "deviation", "gmac")} | {"name": row["genotype"]} | theirs)
+        shown = (f"*{paper.accuracy:.2f}*", f"*{paper.gmac:g}*") if paper else ("–", "–")
+        lines.append((row["genotype"], _percent(row), shown[0], f"{row['gmac']:.4g}", shown[1], f"{row['params']:.4g}"))
+    recipe = f"ours: {rows[0]['layers']} layers, {report.contents.evaluation(rows)}"
+    figures.plot_roadmap(steps, report.folder / "roadmap.png", note=recipe)
+    header = ("space", "test acc. (%)", "paper's", "GMAC", "paper's", "params (M)")
+    return "\n\n".join(
+        [
+            "## Roadmap",
+            "![Accuracy and GMAC of the genotype found in each space](figures/roadmap.png)",
+            _table(header, lines),
+            f"The genotype found in each space; {recipe}. The paper's: {published.PIBCONV_FIG_1_SOURCE}.",
+        ]
+    )
+
+
+def _baseline(report: Report) -> str:
+    """Every found genotype beside those drawn from its space, with the same layers, epochs and seeds."""
+    lines, verdicts = [], []
+    for row in report.evaluated:
+        drawn = [
+            other["accuracy"]
+            for other in report.evaluated
+            if other["layers"] == row["layers"] and genotypes.drawn_from(other["genotype"]) == row["genotype"]
+        ]
+        if not drawn:
+            continue
+        ours, beaten = row["accuracy"], sum(row["accuracy"] > accuracy for accuracy in drawn)
+        spread = f" ± {stdev(drawn):.2f}" if len(drawn) > 1 else ""
+        lines.append(
+            (
+                row["genotype"],
+                row["layers"],
+                _percent(row),
+                len(drawn),
+                f"{mean(drawn):.2f}{spread}",
+                f"{max(drawn):.2f}",
+            )
+        )
+        verdict = "beats" if beaten == len(drawn) else "does not beat"
+        verdicts.append(
+            f"- With {row['layers']} layers, the genotype found in {row['genotype']} **{verdict}** the random ones: "
+            f"it is more accurate than {beaten} of {len(drawn)}, {ours - mean(drawn):+.2f} points from their mean."
+        )
+    if not lines:
+        return ""
+    algorithm = report.contents.recipes["Search"]["algorithm"]
+    header = ("space", "layers", f"found by {algorithm} (%)", "drawn", "their mean (%)", "their best (%)")
+    return "\n\n".join(
+        [
+            "## Found or random",
+            _table(header, lines),
+            "\n".join(verdicts),
+            f"Test accuracy, all trained alike: {report.contents.evaluation(report.evaluated)}. The random genotypes "
+            "are drawn uniformly from the space: they cost no search.",
+        ]
+    )
+
+
+# Search
+
+
+def _search(report: Report) -> str:
+    if not report.contents.spaces:
+        return ""
+    recipe = report.contents.recipes["Search"]
+    if recipe["algorithm"] == "random":
+        return "## Search\n\nNone: each genotype was drawn from its space (search.algorithm: random)."
     keys = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
-    numbers = (*keys, "skips_normal", "skips_reduce")
-    files = {space: results / "search" / space / "metrics.json" for space in contents.spaces}
-    scores = {space: _read_json(file, numbers, ("device",)) for space, file in files.items()}
+    skips = ("skips_normal", "skips_reduce")
+    files = {space: report.results / "search" / space / "metrics.json" for space in report.contents.spaces}
+    scores = {space: read_json(file, (*keys, *skips), ("device",)) for space, file in files.items()}
     rows = [
-        (space, *(f"{score[key]:.2f}" for key in keys), score["skips_normal"], score["skips_reduce"])
+        (space, *(f"{score[key]:.2f}" for key in keys), *(score[key] for key in skips))
         for space, score in scores.items()
     ]
     header = (
-        *(
-            "space",
-            "validation top\N{NON-BREAKING HYPHEN}1 (%)",
-            "training top\N{NON-BREAKING HYPHEN}1 (%)",
-            "validation loss",
-        ),
-        *("entropy, normal", "entropy, reduction", "skips, normal", "skips, reduction"),
+        *("space", "validation top\N{NON-BREAKING HYPHEN}1 (%)", "training top\N{NON-BREAKING HYPHEN}1 (%)"),
+        *("validation loss", "entropy, normal", "entropy, reduction", "skips, normal", "skips, reduction"),
     )
-    recipe, devices = contents.recipes["Search"], _names({score["device"] for score in scores.values()})
+    devices = _names({score["device"] for score in scores.values()})
+    how = f"{recipe['algorithm']}, {recipe['order']} order" if recipe["algorithm"] == "darts" else recipe["algorithm"]
+    columns = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
+    tables = {space: report.results / "search" / space / "history.csv" for space in report.contents.spaces}
+    histories = {space: read_rows(table, columns) for space, table in tables.items()}
+    figures.plot_search(histories, report.folder / "search.png")
+    figures.plot_error(histories, report.folder / "search_error.png")
     parts = [
         "## Search",
         _table(header, rows),
-        f"The supernet at the end of {recipe['epochs']} epochs ({recipe['order']} order, C = {recipe['channels']}, "
-        f"{recipe['layers']} layers, {recipe['nodes']} nodes), on {devices}. Validation: "
+        f"The supernet at the end of {recipe['epochs']} epochs ({how}, C = {recipe['channels']}, "
+        f"{recipe['layers']} layers, {recipe['nodes']} nodes) on {report.contents.data}, on {devices}. Validation: "
         "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in "
         "nats. Skips: skip connections in the genotype derived.",
+        *(warning for space, score in scores.items() for warning in _collapses(space, score, 2 * recipe["nodes"])),
         "![Search accuracy and loss](figures/search.png)",
+        "![Search error](figures/search_error.png)",
+        *(_weights(report, space) for space in report.contents.spaces),
     ]
-    for space in contents.spaces:
-        parts.append(_pair(f"Softmax weights of {space}", f"figures/alphas-{space}"))
     return "\n\n".join(parts)
 
 
-def _genotype_section(contents: Contents) -> str:
-    names = list(dict.fromkeys([*(genotype for genotype, _, _ in contents.networks), *contents.spaces]))
+def _collapses(space: str, score: Mapping, edges: int) -> list[str]:
+    """A warning for each cell of which skip connections hold at least half of the edges."""
+    return [
+        f"**Warning: the search collapsed.** In the {title} of {space}, {score[f'skips_{cell}']} of {edges} edges are "
+        "skip connections. The genotype says more of how the search was trained than of the space: search for fewer "
+        "epochs, or with a smaller alpha_learning_rate."
+        for cell, title in CELLS.items()
+        if 2 * score[f"skips_{cell}"] >= edges
+    ]
+
+
+def _weights(report: Report, space: str) -> str:
+    """The softmax weights of a space against epochs, and where skip_connect would win over the favoured operation."""
+    rows = read_rows(report.results / "search" / space / "alphas.csv", ("epoch", "cell", "edge", "operation", "weight"))
+    found = genotypes.load(report.results / "genotypes" / f"{space}.json")
+    parts, skippable = [_pair(f"Softmax weights of {space}", f"figures/alphas-{space}")], _can_skip(rows)
+    crossed = []
+    for cell, title in CELLS.items():
+        own = [row for row in rows if row["cell"] == cell]
+        figures.plot_alphas(own, report.folder / f"alphas-{space}-{cell}.png", title=f"{space}: {title}")
+        if skippable:
+            kept = [f"{state}-{2 + i // 2}" for i, (_, state) in enumerate(getattr(found, cell))]
+            path = report.folder / f"decision-{space}-{cell}.png"
+            figures.plot_decision(own, kept, path, title=f"{space}: {title}")
+            late = [edge for edge, epochs in figures.crossings(own).items() if any(epoch > 1 for epoch in epochs)]
+            crossed.append(f"on {len(late) or 'no'} edge{'s' * (len(late) != 1)} of the {title}")
+    if skippable:
+        parts.append(_pair(f"Decision boundary of {space}", f"figures/decision-{space}"))
+        parts.append(
+            f"After the first epoch, whose order is that of α's random start, the favoured operation and skip_connect "
+            f"change places {' and '.join(crossed)} of {space}."
+        )
+    return "\n\n".join(parts)
+
+
+def _can_skip(rows: Iterable[Mapping]) -> bool:
+    operations = {row["operation"] for row in rows}
+    return "skip_connect" in operations and bool(operations - {"none", "skip_connect"})
+
+
+def _genotypes(report: Report) -> str:
+    networks, spaces = report.contents.networks, report.contents.spaces
+    names = list(dict.fromkeys([*(genotype for genotype, _, _ in networks), *spaces]))
     if not names:
         return ""
     parts = ["## Genotypes"]
@@ -262,29 +301,22 @@ def _pair(what: str, files: str) -> str:
     return f"![{what}, normal cell]({files}-normal.png) ![{what}, reduction cell]({files}-reduce.png)"
 
 
-def _complexity_section(results: Path) -> str:
-    path = results / "complexity" / "metrics.json"
-    counted = _read_json(path)
+# Complexity
+
+
+def _complexity(report: Report) -> str:
+    path = report.results / "complexity" / "metrics.json"
+    counted = read_json(path)
     rows = []
     for row in published.PIBCONV_TABLE_1:
         try:
             ours = counted["pibconv_table_1"][f"{row.genotype}-{row.layers}"]
             params, gmac, conv_gmac = ours["params"] / 1e6, ours["macs"] / 1e9, ours["conv_macs"] / 1e9
         except (KeyError, TypeError):
-            raise _damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}")) from None
-        rows.append(
-            (
-                row.genotype,
-                row.layers,
-                f"{params:.4f}",
-                f"*{row.params:g}*",
-                f"{gmac:.4f}",
-                f"*{row.gmac:.3f}*",
-                f"{100 * (params / row.params - 1):+.1f} %",
-                f"{100 * (gmac / row.gmac - 1):+.1f} %",
-                f"{conv_gmac:.4f}",
-            )
-        )
+            raise damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}")) from None
+        differences = [f"{100 * (a / b - 1):+.1f} %" for a, b in ((params, row.params), (gmac, row.gmac))]
+        pairs = (f"{params:.4f}", f"*{row.params:g}*", f"{gmac:.4f}", f"*{row.gmac:.3f}*")
+        rows.append((row.genotype, row.layers, *pairs, *differences, f"{conv_gmac:.4f}"))
     header = (
         *("genotype", "layers", "params (M)", "paper's", "GMAC", "paper's"),
         *("params against the paper", "GMAC against the paper", "GMAC of conv and linear alone"),
@@ -299,28 +331,94 @@ def _complexity_section(results: Path) -> str:
     )
 
 
-def _gradcam_section(contents: Contents) -> str:
-    if not contents.gradcam:
-        return ""
+def _blocks(report: Report) -> str:
+    columns = ("operation", "expansion", "kernel", "channels", "weights", "equation")
+    counted = read_rows(report.results / "complexity" / "blocks.csv", columns)
+    convnext = {row["kernel"]: row["weights"] for row in counted if row["operation"].startswith("convnext")}
+    rows = [
+        (
+            row["operation"],
+            f"{row['expansion']:g}",
+            f"{row['kernel']:g}",
+            f"{row['weights']:.0f}",
+            f"*{row['equation']:.0f}*",
+            f"{row['weights'] - row['equation']:+.0f}",
+            f"{row['weights'] / convnext[row['kernel']]:.2f}",
+        )
+        for row in counted
+    ]
+    header = ("block", "F", "K", "weights", "equation's", "difference", "of the ConvNeXt block's")
     return "\n\n".join(
         [
-            "## Grad-CAM",
-            "![Grad-CAM heat maps](figures/gradcam.png)",
-            "What in the last cell speaks for the image's own class; below each picture the predicted class and its "
-            "softmax probability. All networks see the same test images.",
+            "## Weights per block",
+            _table(header, rows),
+            f"C = {counted[0]['channels']:.0f}, convolutions alone. Equation 1 of the paper, 2FC² + K²C, is the "
+            "ConvNeXt block's as built. Equation 2, (F + 1)C² + 2K²C, counts the second depthwise convolution of the "
+            "pseudo-inverted bottleneck as K²C, but C groups over F·C channels hold F·K²C weights (with F = 1.5: C/2 "
+            "groups of 3 to 2 channels, 3K²C; with F = 4.5: 9K²C), hence the difference. The paper's 0.63 compares the "
+            "coefficients of C² at the same F = 4, (F + 1)/2F; the block it chooses has F = 2.",
         ]
     )
 
 
-def _recipe_section(contents: Contents) -> str:
+# Grad-CAM
+
+
+def _gradcam(report: Report) -> str:
+    networks = report.contents.gradcam
+    if not networks:
+        return ""
+    recipe = report.contents.recipes["Grad-CAM"]
+    keys = ("confidence", "drop", "other_drop", "random_drop", "images")
+    files = {network: report.results / "gradcam" / network / "metrics.json" for network in networks}
+    scores = {network: read_json(file, keys, ("device",)) for network, file in files.items()}
+    rows = [(network, *(f"{100 * score[key]:.1f}" for key in keys[:-1])) for network, score in scores.items()]
+    share = f"{100 * recipe['removed']:g} %"
+    header = ("network", "confidence (%)", "drop, hottest", "drop, another image's hottest", "drop, random")
+    images, devices = next(iter(scores.values()))["images"], _names({score["device"] for score in scores.values()})
+    trained = f"{report.contents.data}, {report.contents.recipes['Evaluation']['epochs']} epochs"
+    _draw_gradcam(report, f"{recipe['method']}; {trained}")
+    return "\n\n".join(
+        [
+            "## Grad-CAM",
+            "![Grad-CAM heat maps](figures/gradcam.png)",
+            f"What in the last cell speaks for the image's own class, by {recipe['method']}; below each picture the "
+            "predicted class and its softmax probability. All networks see the same test images.",
+            _table(header, rows),
+            f"Mean softmax probability of the image's own class over {images} test images, and what it loses, in "
+            f"points, when {share} of an image's pixels are removed: the hottest of its heat map, those that another "
+            "image's map calls the hottest, or random ones. The more the first exceeds the second, the better the heat "
+            f"map finds what the network decides by. Networks trained on {trained}; measured on {devices}.",
+        ]
+    )
+
+
+def _draw_gradcam(report: Report, note: str) -> None:
+    networks, keys = report.contents.gradcam, (("confidence",), ("class", "predicted"))
+    folders = {network: report.results / "gradcam" / network / "pictures" for network in networks}
+    told = {network: read_json(folder / "predictions.json", *keys, many=True) for network, folder in folders.items()}
+    columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
+
+    def row(network: str, kind: str) -> list[np.ndarray]:
+        try:
+            files = [folders[network] / f"{i}-{kind}.png" for i in range(len(columns))]
+            return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+        except OSError as error:
+            raise damaged(folders[network], error) from None
+
+    rows = [("input", row(networks[0], "input"), None)]
+    for network in networks:
+        genotype, layers, _ = network.rsplit("-", 2)
+        captions = [f"{entry['predicted']}: {100 * entry['confidence']:.0f} %" for entry in told[network]]
+        rows.append((f"{genotype}, {layers} layers", row(network, "heat"), captions))
+    figures.gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
+
+
+def _recipes(report: Report) -> str:
     parts = ["## Recipe"]
-    for title, recipe in contents.recipes.items():
+    for title, recipe in report.contents.recipes.items():
         parts += [f"### {title}", _table(("parameter", "value"), ((k, _plain(v)) for k, v in recipe.items()))]
     return "\n\n".join(parts)
-
-
-def _names(devices: set[str]) -> str:
-    return " and ".join(sorted(devices))
 
 
 def _plain(value: object) -> str:
@@ -329,43 +427,7 @@ def _plain(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-# The page
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
-img { max-width: 100%; height: auto; display: block; margin: 1rem auto; }
-.table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
-th { background: #f6f6f6; text-align: left; vertical-align: bottom; white-space: normal; }
-tr:hover td { background: #fafafa; }
-td em { color: #777; font-style: normal; }
-@media (min-width: 50rem) { p img:not(:only-child) { display: inline-block; width: 49%; } }
-"""
-
-
-def _page(text: str, folders: Mapping[str, Path]) -> str:
-    """The Markdown as one HTML file: style inline, pictures as data, tables that scroll sideways on a phone.
-
-    `folders` tells where the pictures lie whose paths begin with a name of theirs.
-    """
-
-    def embedded(match: re.Match) -> str:
-        folder, name = match[1].split("/")
-        return f'src="{_data_uri(folders[folder] / name)}"'
-
-    body = markdown(text, extensions=["tables"])
-    body = re.sub(r'src="([^"]+)"', embedded, body)
-    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Report</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _data_uri(path: Path) -> str:
-    try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it anew") from None
+SECTIONS = (
+    *(_summary, _accuracy, _roadmap, _baseline, _search, _genotypes),
+    *(_complexity, _blocks, _gradcam, _recipes),
+)

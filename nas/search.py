@@ -1,4 +1,4 @@
-"""Bilevel optimisation of a supernet: weights on one half of the training images, α on the other (DARTS)."""
+"""Bilevel optimisation of a supernet: weights on one half of the training images, α on the other (DARTS, GDAS)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nas.data import Batches
-from nas.genotypes import Edge, edges
+from nas.genotypes import weight_rows
 from nas.supernet import Supernet
 from nas.training import Checkpoint, Meter, Recipe, autocast, cross_entropy, run_epochs, test
 
@@ -18,15 +18,37 @@ Loss = Callable[[dict[str, Tensor], Batch], Tensor]
 
 @dataclass(frozen=True)
 class AlphaRecipe:
-    """How α is trained: Adam, with the gradient of first or second order (DARTS, section 2.3)."""
+    """How α is trained: by Adam.
 
+    Parameters
+    ----------
+    algorithm : "darts" or "gdas"
+        All operations mixed by softmax(α) (DARTS), or one operation an edge drawn for every batch (GDAS: Dong & Yang,
+        2019, algorithm 1).
+    order : "first" or "second"
+        Of DARTS's gradient (section 2.3); GDAS's is of first order.
+    tau, tau_min : float
+        Temperature of GDAS's draws in the first epoch and in the last; it falls linearly.
+    learning_rate, weight_decay : float
+    betas : pair of float
+    """
+
+    algorithm: str
     order: str
+    tau: float
+    tau_min: float
     learning_rate: float
     betas: tuple[float, float]
     weight_decay: float
 
     def optimizer(self, alphas: Sequence[nn.Parameter]) -> torch.optim.Adam:
         return torch.optim.Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+
+    def temperature_at(self, epoch: int, epochs: int) -> float | None:
+        """τ of `epoch` (from 0) of `epochs`; None for DARTS, which draws nothing."""
+        if self.algorithm == "darts":
+            return None
+        return self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
 
 
 def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch) -> list[Tensor]:
@@ -160,12 +182,13 @@ def search(
 
     def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
         xi = optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch)
+        supernet.temperature = alpha_recipe.temperature_at(epoch, recipe.epochs)
         supernet.train()
         meter = Meter()
         # Halves of an odd number differ by an image, which can be a batch more.
         pairs = zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False)
         for weights_batch, alpha_batch in pairs:
-            if alpha_recipe.order == "first":
+            if alpha_recipe.algorithm == "gdas" or alpha_recipe.order == "first":
                 gradients = first_order(loss, weights, alphas, alpha_batch)
             else:
                 gradients = second_order(
@@ -216,7 +239,9 @@ def _weights_step(
     with autocast(images.device, recipe.precision):
         logits = supernet(images)
         loss = cross_entropy(logits, labels)
-    for weight, gradient in zip(weights.values(), torch.autograd.grad(loss, list(weights.values())), strict=True):
+    # GDAS computes one operation an edge: the others have no gradient, and this step leaves them alone.
+    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    for weight, gradient in zip(weights.values(), gradients, strict=True):
         weight.grad = gradient
     nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)
     optimizer.step()
@@ -229,28 +254,15 @@ def _velocity(optimizer: torch.optim.SGD, weights: dict[str, nn.Parameter]) -> d
 
 
 def softmax_weights(supernet: Supernet, epoch: int) -> list[dict]:
-    """The softmax weight of every operation on every edge, a row each: epoch, cell, edge, operation, weight."""
-    rows = []
-    for cell, alphas in (("normal", supernet.alphas_normal), ("reduce", supernet.alphas_reduce)):
-        table = alphas.detach().softmax(dim=-1).tolist()
-        for (source, target), weights in zip(edges(supernet.nodes), table, strict=True):
-            rows += [
-                {"epoch": epoch, "cell": cell, "edge": f"{source}-{target}", "operation": operation, "weight": weight}
-                for operation, weight in zip(supernet.space.operations, weights, strict=True)
-            ]
-    return rows
+    """The softmax weight of every operation on every edge, as ``genotypes.weight_rows``."""
+    cells = {"normal": supernet.alphas_normal, "reduce": supernet.alphas_reduce}
+    tables = {cell: alphas.detach().softmax(dim=-1).tolist() for cell, alphas in cells.items()}
+    return weight_rows(supernet.space.operations, tables, epoch)
 
 
 def _summary(supernet: Supernet) -> dict[str, float | int]:
-    genotype = supernet.genotype()
     summary: dict[str, float | int] = {}
     for cell, alphas in (("normal", supernet.alphas_normal), ("reduce", supernet.alphas_reduce)):
         weights = alphas.detach().softmax(dim=-1)
         summary[f"entropy_{cell}"] = torch.special.entr(weights).sum(dim=-1).mean().item()
-        summary[f"skips_{cell}"] = skips(getattr(genotype, cell))
-    return summary
-
-
-def skips(cell: Sequence[Edge]) -> int:
-    """Number of skip connections among a cell's edges."""
-    return sum(operation == "skip_connect" for operation, _ in cell)
+    return summary | supernet.genotype().skips()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from nas.errors import UserError, suggest
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -25,37 +27,60 @@ class SearchSpace:
             raise ValueError(f"space {self.name} names an operation twice: {', '.join(self.operations)}")
 
 
-_ALL = (
-    # DARTS (Liu et al., 2019), section 3.1
-    SearchSpace(
-        "darts",
+def _darts(name: str, convolution: str) -> SearchSpace:
+    """DARTS's eight operations (Liu et al., 2019, section 3.1), `convolution` for its sep_conv."""
+    return SearchSpace(
+        name,
         (
             "none",
             "max_pool_3x3",
             "avg_pool_3x3",
             "skip_connect",
-            "sep_conv_3x3",
-            "sep_conv_5x5",
+            f"{convolution}_3x3",
+            f"{convolution}_5x5",
             "dil_conv_3x3",
             "dil_conv_5x5",
         ),
-    ),
-    # PIBConv (Ahmadian et al., 2023), section 3, "Search phase"
-    SearchSpace(
-        "pibconv",
+    )
+
+
+def _pibconv(name: str, convolution: str) -> SearchSpace:
+    """The ten operations of PIBConv (Ahmadian et al., 2023, section 3, "Search Phase")."""
+    return SearchSpace(
+        name,
         (
             "none",
             "skip_connect",
-            "pib_conv_3x3",
-            "pib_conv_5x5",
-            "pib_conv_7x7",
+            f"{convolution}_3x3",
+            f"{convolution}_5x5",
+            f"{convolution}_7x7",
             "dil_conv_3x3",
             "dil_conv_5x5",
             "conv_7x1_1x7",
             "max_pool_3x3",
             "avg_pool_3x3",
         ),
-    ),
+    )
+
+
+_ALL = (
+    # The PIBConv paper's roadmap (Fig. 1), step by step
+    _darts("darts", "sep_conv"),
+    _darts("darts_gelu", "sep_conv_gelu"),
+    _darts("darts_ln", "sep_conv_gelu_ln"),
+    _darts("convnext", "convnext"),
+    _pibconv("pibconv", "pib_conv"),
+    # Its inverted ratio F other than 2
+    _pibconv("pibconv_f1.5", "pib_conv_f1.5"),
+    _pibconv("pibconv_f3", "pib_conv_f3"),
+    _pibconv("pibconv_f4.5", "pib_conv_f4.5"),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}
+
+
+def find(name: str) -> SearchSpace:
+    """The space of that name; raises UserError if there is none."""
+    if name not in SPACES:
+        raise UserError(f"{name} is no search space: {suggest(name, SPACES)}")
+    return SPACES[name]

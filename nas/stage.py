@@ -49,7 +49,7 @@ def _fail(stage: str, message: str) -> None:
 
 
 def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[str | int]:
-    declared = list(inspect.signature(main).parameters.values())[2:]
+    declared = list(inspect.signature(main, eval_str=True).parameters.values())[2:]
     if len(given) != len(declared):
         usage = " ".join([stage, *(p.name.upper() for p in declared)])
         needed = {0: "no arguments", 1: "1 argument"}.get(len(declared), f"{len(declared)} arguments")

@@ -1,13 +1,18 @@
-"""The continuous relaxation of a space: all operations on each edge, mixed by softmax(α) (DARTS, section 2.2)."""
+"""The continuous relaxation of a space: all operations on each edge, mixed by softmax(α) (DARTS, section 2.2).
+
+Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from nas.errors import UserError, suggest
 from nas.genotypes import Genotype, derive, edges
-from nas.network import channels_last, reduction_layers, stem
-from nas.operations import OPERATIONS, FactorizedReduce, relu_conv_norm
-from nas.spaces import SPACES, SearchSpace
+from nas.network import Place, make_stem, places, stem_maps
+from nas.operations import OPERATIONS
+from nas.spaces import SearchSpace, find
 
 
 class MixedOperation(nn.Module):
@@ -19,11 +24,26 @@ class MixedOperation(nn.Module):
 
     def __init__(self, names: tuple[str, ...], channels: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.columns = [k for k, name in enumerate(names) if name != "none"]
         self.operations = nn.ModuleList(_candidate(names[k], channels, stride) for k in self.columns)
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return sum(weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
+    def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
+        """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
+        if chosen is None:
+            return sum(weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
+        if chosen not in self.columns:  # none
+            return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+        return weights[chosen] * self.operations[self.columns.index(chosen)](x)
+
+
+def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
+    """Draw an operation for each edge with the probabilities softmax(α) (GDAS: Dong & Yang, 2019, eq. 3 to 5).
+
+    The weights, edges × operations, are 1 for the operation drawn and 0 for the others. Their gradient is that of
+    softmax((α + Gumbel noise) / temperature): straight through.
+    """
+    return nn.functional.gumbel_softmax(alphas, tau=temperature, hard=True, dim=-1)
 
 
 def _candidate(name: str, channels: int, stride: int) -> nn.Module:
@@ -36,32 +56,26 @@ def _candidate(name: str, channels: int, stride: int) -> nn.Module:
 class MixedCell(nn.Module):
     """A cell with an edge from every earlier state to every node; the output concatenates all nodes."""
 
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        nodes: int,
-        channels_before_last: int,
-        channels_last: int,
-        channels: int,
-        *,
-        reduction: bool,
-        after_reduction: bool,
-    ) -> None:
+    def __init__(self, names: tuple[str, ...], nodes: int, place: Place) -> None:
         super().__init__()
-        adapt = FactorizedReduce if after_reduction else relu_conv_norm
-        self.adapt_before_last = adapt(channels_before_last, channels, affine=False)
-        self.adapt_last = relu_conv_norm(channels_last, channels, affine=False)
+        self.adapt_before_last, self.adapt_last = place.adapters(affine=False)
         self.nodes = nodes
         self.edges = nn.ModuleList(
-            MixedOperation(names, channels, 2 if reduction and source < 2 else 1) for source, _ in edges(nodes)
+            MixedOperation(names, place.channels, place.stride(source)) for source, _ in edges(nodes)
         )
 
-    def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        self, before_last: Tensor, last: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None
+    ) -> Tensor:
+        """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        chosen = chosen or [None] * len(self.edges)
         row = 0
         for _ in range(self.nodes):
             incoming = range(row, row + len(states))
-            states.append(sum(self.edges[e](state, weights[e]) for e, state in zip(incoming, states, strict=True)))
+            states.append(
+                sum(self.edges[e](state, weights[e], chosen[e]) for e, state in zip(incoming, states, strict=True))
+            )
             row = incoming.stop
         return torch.cat(states[2:], dim=1)
 
@@ -74,24 +88,29 @@ class Supernet(nn.Module):
     space : str or SearchSpace
         A name of ``nas.spaces.SPACES``, or a space of your own.
     channels : int
-        C of the first cells; the stem has 3·C.
+        C of the first cells.
     layers : int
         Number of cells, at least 3; those at layers//3 and 2·layers//3 are reduction cells.
     nodes : int
         Intermediate nodes of a cell.
     num_classes : int
     in_channels : int, default 3
+    stem : str, default "cifar"
+        A key of ``network.STEMS``.
 
     Attributes
     ----------
     alphas_normal, alphas_reduce : Parameter, edges × operations
         α of the normal and of the reduction cells, shared by all cells of a kind; drawn from 1e-3·N(0, 1).
+    temperature : float or None, default None
+        None mixes all operations by softmax(α). A number is the τ of GDAS: each forward pass while training draws one
+        operation an edge, the same in all cells of a kind; in eval mode it is the strongest other than none.
 
     Raises
     ------
     UserError
-        If the space is unknown or names an operation that ``nas.operations`` does not have, or there are fewer
-        than three layers.
+        If the space is unknown or names an operation that ``nas.operations`` does not have, the stem is unknown, or
+        there are fewer than three layers.
 
     Notes
     -----
@@ -107,6 +126,7 @@ class Supernet(nn.Module):
         nodes: int,
         num_classes: int,
         in_channels: int = 3,
+        stem: str = "cifar",
     ) -> None:
         super().__init__()
         if layers < 3:
@@ -117,28 +137,32 @@ class Supernet(nn.Module):
         shape = (len(edges(nodes)), len(names))
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
         self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
-        self.stem = stem(in_channels, 3 * channels)
-        self.cells = nn.ModuleList()
-        self.reductions = reduction_layers(layers)
-        before_last = last = 3 * channels
-        for layer in range(layers):
-            reduction, after_reduction = layer in self.reductions, layer - 1 in self.reductions
-            channels = 2 * channels if reduction else channels
-            self.cells.append(
-                MixedCell(
-                    names, nodes, before_last, last, channels, reduction=reduction, after_reduction=after_reduction
-                )
-            )
-            before_last, last = last, nodes * channels
-        self.classifier = nn.Linear(last, num_classes)
+        self.temperature: float | None = None
+        self.stem = make_stem(stem, in_channels, channels)
+        stations = places(layers, channels, stem, lambda reduction: nodes)
+        self.cells = nn.ModuleList(MixedCell(names, nodes, place) for place in stations)
+        self.reductions = [layer for layer, place in enumerate(stations) if place.reduction]
+        self.classifier = nn.Linear(nodes * stations[-1].channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        normal, reduce = self.alphas_normal.softmax(dim=-1), self.alphas_reduce.softmax(dim=-1)
-        before_last = last = channels_last(self.stem(x))
+        normal, reduce = (self._mixture(alphas) for alphas in self.alphas())
+        before_last, last = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
-            weights = reduce if layer in self.reductions else normal
-            before_last, last = last, cell(before_last, last, weights)
+            mixture = reduce if layer in self.reductions else normal
+            before_last, last = last, cell(before_last, last, *mixture)
         return self.classifier(last.mean(dim=(2, 3)))
+
+    def _mixture(self, alphas: Tensor) -> tuple[Tensor, list[int] | None]:
+        """Weights, edges × operations, and the columns to compute: None for all."""
+        if self.temperature is None:
+            return alphas.softmax(dim=-1), None
+        if self.training:
+            weights = one_hot_sample(alphas, self.temperature)
+        else:
+            none = torch.tensor([name == "none" for name in self.space.operations], device=alphas.device)
+            strongest = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
+            weights = nn.functional.one_hot(strongest, alphas.shape[-1]).to(alphas.dtype)
+        return weights, weights.argmax(dim=-1).tolist()
 
     def alphas(self) -> list[nn.Parameter]:
         """The architecture's parameters: α of the normal and of the reduction cells."""
@@ -154,10 +178,7 @@ class Supernet(nn.Module):
 
 
 def _resolve(space: str | SearchSpace) -> SearchSpace:
-    if isinstance(space, str):
-        if space not in SPACES:
-            raise UserError(f"{space} is no search space: {suggest(space, SPACES)}")
-        space = SPACES[space]
+    space = find(space) if isinstance(space, str) else space
     unknown = [name for name in space.operations if name not in OPERATIONS]
     if unknown:
         raise UserError(

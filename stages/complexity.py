@@ -1,7 +1,27 @@
-"""Count every genotype at every layer count, and the published tables: python -m stages.complexity."""
+"""Count the evaluated networks, the published ones and the paper's blocks: python -m stages.complexity."""
 
 from nas.params import Params
 from nas.stage import run
+
+
+def blocks() -> list[dict]:
+    """The weights of each block of the paper's equations, as built and as the equation says."""
+    from nas import published
+    from nas.complexity import conv_weights
+    from nas.operations import OPERATIONS
+
+    channels = published.PIBCONV_CHANNELS
+    return [
+        {
+            "operation": block.operation,
+            "expansion": block.expansion,
+            "kernel": block.kernel,
+            "channels": channels,
+            "weights": conv_weights(OPERATIONS[block.operation](channels, 1, True)),
+            "equation": block.equation(channels, block.kernel, block.expansion),
+        }
+        for block in published.PIBCONV_BLOCKS
+    ]
 
 
 def main(params: Params, name: str) -> None:
@@ -13,24 +33,30 @@ def main(params: Params, name: str) -> None:
 
     meta = data.read_meta("data/prepared")
     p = params.evaluate
-    ours = [(g, n, p.channels, tuple(meta["shape"]), len(meta["classes"])) for g in p.genotypes for n in p.layers]
-    paper = [
-        (row.genotype, row.layers, published.PIBCONV_CHANNELS, published.PIBCONV_IMAGE, published.PIBCONV_CLASSES)
-        for row in published.PIBCONV_TABLE_1
-    ]
+    shape, classes = tuple(meta["shape"]), len(meta["classes"])
+    ours = [(g, n, p.channels, shape, classes, p.stem) for g in p.genotypes for n in p.layers]
+    papers = (published.PIBCONV_CHANNELS, published.PIBCONV_IMAGE, published.PIBCONV_CLASSES, "cifar")
+    paper = [(row.genotype, row.layers, *papers) for row in published.PIBCONV_TABLE_1]
     rows, metrics = [], {}
     for table, networks in (("evaluated", ours), ("pibconv_table_1", paper)):
         metrics[table] = {}
-        for genotype, layers, channels, image, classes in networks:
-            found = load(f"results/genotypes/{genotype}.json")
-            network = Network(found, channels=channels, layers=layers, num_classes=classes, in_channels=image[0])
+        for genotype, layers, channels, image, classes, stem in networks:
+            network = Network(
+                load(f"results/genotypes/{genotype}.json"),
+                channels=channels,
+                layers=layers,
+                num_classes=classes,
+                in_channels=image[0],
+                stem=stem,
+            )
             cost = vars(count(network, image))
-            shape = "x".join(map(str, image))
+            size = "x".join(map(str, image))
             rows.append(
-                {"table": table, "genotype": genotype, "layers": layers, "channels": channels, "image": shape, **cost}
+                {"table": table, "genotype": genotype, "layers": layers, "channels": channels, "image": size, **cost}
             )
             metrics[table][f"{genotype}-{layers}"] = cost
     write_csv("results/complexity/table.csv", rows)
+    write_csv("results/complexity/blocks.csv", blocks())
     write_json("results/complexity/metrics.json", metrics)
 
 

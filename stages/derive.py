@@ -10,7 +10,8 @@ def main(params: Params, name: str) -> None:
     from nas.errors import UserError, reason
     from nas.figures import draw_cell
     from nas.files import read_csv, whole_folder, write_json
-    from nas.genotypes import PUBLISHED, derive_from_table
+    from nas.genotypes import PUBLISHED, derive_from_table, drawn_from, random_genotype
+    from nas.spaces import find
 
     found = {}
     for space in params.search.spaces:
@@ -19,6 +20,9 @@ def main(params: Params, name: str) -> None:
             found[space] = derive_from_table(read_csv(table))
         except (OSError, ValueError) as error:
             raise UserError(f"{table}: is missing or damaged ({reason(error)}); run search@{space} again") from None
+    for label in params.evaluate.genotypes:
+        if space := drawn_from(label):
+            found[label] = random_genotype(find(space).operations, params.search.nodes, f"{params.seed}/{label}")
     with whole_folder("results/genotypes") as folder:
         for label, genotype in (PUBLISHED | found).items():
             write_json(folder / f"{label}.json", genotype.to_dict())

@@ -13,11 +13,12 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
     from nas import data, training
     from nas.complexity import count
     from nas.genotypes import load
-    from nas.network import Network, save
+    from nas.network import Network, check_image, save
 
     p = params.evaluate
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device)
+    prepared = data.load("data/prepared", device, params.data.workers)
+    check_image(p.stem, prepared.shape)
     found = load(f"results/genotypes/{genotype}.json")
     run_seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"genotypes", "layers", "seeds"}) | {
@@ -37,17 +38,11 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         num_classes=len(prepared.classes),
         in_channels=prepared.shape[0],
         auxiliary=p.auxiliary > 0,
+        stem=p.stem,
     ).to(device)
     history = training.train(
         network,
-        prepared.batches(
-            prepared.train,
-            batch_size=p.batch_size,
-            shuffle=True,
-            crop_padding=p.crop_padding,
-            flip=p.flip,
-            cutout=p.cutout,
-        ),
+        prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(prepared.test, batch_size=p.batch_size),
         training.Recipe.of(settings),
         auxiliary_weight=p.auxiliary,

@@ -1,47 +1,88 @@
-"""Heat maps of one evaluated network: python -m stages.gradcam NETWORK (GENOTYPE-LAYERS-SEED)."""
+"""Heat maps of one evaluated network, and what they are worth: python -m stages.gradcam NETWORK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.params import Params
 from nas.stage import run
 
+if TYPE_CHECKING:  # torch must not be imported before params.yaml is checked
+    from torch import Tensor
+
+    from nas.data import Prepared
+    from nas.network import Network
+
 
 def main(params: Params, name: str, network: str) -> None:
     import torch
-    from PIL import Image
 
     from nas import data, explain, training
-    from nas.errors import UserError, suggest
-    from nas.files import whole_folder, write_json
+    from nas.errors import UserError
+    from nas.files import write_json
     from nas.network import load
 
     p = params.gradcam
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device)
+    prepared = data.load("data/prepared", device, params.data.workers)
     model = load(f"models/evaluate/{network}.safetensors").to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
     if not fits.items() <= model.built_from.items():
         raise UserError(f"models/evaluate/{network}.safetensors: is of other data than data/prepared; evaluate again")
-    picked = []
-    for i, label in enumerate(p.classes):
-        if label not in prepared.classes:
-            raise UserError(f"gradcam.classes[{i}]: {label} is no class: {suggest(label, prepared.classes)}")
-        of_class = (prepared.test.labels == prepared.classes.index(label)).nonzero().flatten()
-        if p.index >= len(of_class):
-            raise UserError(f"gradcam.index: {p.index} is too large: class {label} has {len(of_class)} test images")
-        picked.append(of_class[p.index])
-    chosen = torch.stack(picked)
-    images, labels = prepared.test.images[chosen], prepared.test.labels[chosen].tolist()
+    test = prepared.test
+    shown = torch.stack([_image_of(prepared, i, label, p.index) for i, label in enumerate(p.classes)])
+    chosen = torch.arange(len(test.labels), device=test.labels.device)
+    if p.images is not None and p.images < len(chosen):
+        generator = torch.Generator().manual_seed(training.seed_for(params.seed, "gradcam"))
+        chosen = data.stratified(test.labels.cpu(), p.images, generator).to(device)
+    merit = explain.confidence_drop(
+        model,
+        test.take(chosen),
+        test.labels[chosen],
+        mean=prepared.mean,
+        std=prepared.std,
+        method=p.method,
+        removed=p.removed,
+        seed=training.seed_for(params.seed, "gradcam"),
+    )
+    results = Path("results/gradcam") / network
+    _draw(results / "pictures", model, prepared, shown, p.classes, p.method)
+    write_json(results / "metrics.json", vars(merit) | {"images": len(chosen), "device": training.device_name(device)})
+
+
+def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
+    """Number of the test image `index` of class `label`, the i-th of gradcam.classes."""
+    from nas.errors import UserError, suggest
+
+    if label not in prepared.classes:
+        raise UserError(f"gradcam.classes[{i}]: {label} is no class: {suggest(label, prepared.classes)}")
+    of_class = (prepared.test.labels == prepared.classes.index(label)).nonzero().flatten()
+    if index >= len(of_class):
+        raise UserError(f"gradcam.index: {index} is too large: class {label} has {len(of_class)} test images")
+    return of_class[index]
+
+
+def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:
+    """Write the images `shown` (numbers of test images), their heat maps and what the network takes them for."""
+    from PIL import Image
+
+    from nas import data, explain
+    from nas.files import whole_folder, write_json
+
+    images, labels = prepared.test.take(shown), prepared.test.labels[shown].tolist()
     normalised = data.normalise(images, prepared.mean, prepared.std)
-    overlays = explain.overlays(images, explain.heat_maps(model, normalised, labels))
+    overlays = explain.overlays(images, explain.heat_maps(model, normalised, labels, method))
     told = explain.predictions(model, normalised)
-    with whole_folder(f"results/gradcam/{network}") as folder:
+    with whole_folder(folder) as temporary:
         for i, (picture, overlay) in enumerate(zip(explain.pictures(images), overlays, strict=True)):
-            Image.fromarray(picture).save(folder / f"{i}-input.png")
-            Image.fromarray(overlay).save(folder / f"{i}-heat.png")
+            Image.fromarray(picture).save(temporary / f"{i}-input.png")
+            Image.fromarray(overlay).save(temporary / f"{i}-heat.png")
         columns = [
             {"class": label, "predicted": prepared.classes[k], "confidence": confidence}
-            for label, (k, confidence) in zip(p.classes, told, strict=True)
+            for label, (k, confidence) in zip(classes, told, strict=True)
         ]
-        write_json(folder / "predictions.json", columns)
+        write_json(temporary / "predictions.json", columns)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ def main(params: Params, name: str) -> None:
         image_size=p.image_size,
         train_limit=p.train_limit,
         test_limit=p.test_limit,
+        workers=p.workers,
     )
 
 

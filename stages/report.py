@@ -1,9 +1,15 @@
 """One page from all that stands in results/: python -m stages.report."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.params import Data, Params
 from nas.stage import run
+
+if TYPE_CHECKING:
+    from nas.report import Contents
 
 
 def _described(data: Data) -> str:
@@ -13,24 +19,33 @@ def _described(data: Data) -> str:
     return ", ".join([name, *(f"{limit} {what}" for limit, what in limits if limit)])
 
 
-def main(params: Params, name: str) -> None:
-    from nas.report import Contents, write
+def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
+    """What the report shows of `networks`: (genotype, layers, seeds)."""
+    from nas.report import Contents
 
     p = params.evaluate
     lists = {"search": {"spaces"}, "evaluate": {"genotypes", "layers", "seeds"}}
-    contents = Contents(
+    return Contents(
         spaces=params.search.spaces,
-        networks=[(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else [],
+        networks=networks,
         gradcam=params.gradcam.networks,
         recipes={
             "Run": {"seed": params.seed, "threads": params.threads, "precision": params.precision},
             "Data": params.data.model_dump(),
             "Search": params.search.model_dump(exclude=lists["search"]),
             "Evaluation": p.model_dump(exclude=lists["evaluate"]),
+            "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},
         },
         data=_described(params.data),
     )
-    write(Path("results"), contents)
+
+
+def main(params: Params, name: str) -> None:
+    from nas.report import write
+
+    p = params.evaluate
+    networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []
+    write(Path("results"), contents(params, networks))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a supernet over one space: python -m stages.search SPACE."""
+"""Search one space: train a supernet over it, or draw from it at random: python -m stages.search SPACE."""
 
 from pathlib import Path
 
@@ -7,16 +7,35 @@ from nas.params import Params
 from nas.stage import run
 
 
+def draw(params: Params, name: str, space: str) -> None:
+    """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
+    from nas.genotypes import random_genotype, random_weights, weight_rows
+    from nas.spaces import find
+
+    drawn = (find(space).operations, params.search.nodes, f"{params.seed}/{name}")
+    rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
+    skips = random_genotype(*drawn).skips()
+    results = Path("results/search") / space
+    write_csv(results / "alphas.csv", rows)
+    write_csv(results / "history.csv", [{"epoch": 0} | skips])
+    write_json(results / "metrics.json", skips)
+
+
 def main(params: Params, name: str, space: str) -> None:
+    if params.search.algorithm == "random":
+        draw(params, name, space)
+        return
     import torch
 
     from nas import data, training
+    from nas.network import check_image
     from nas.search import AlphaRecipe, search
     from nas.supernet import Supernet
 
     p = params.search
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device)
+    prepared = data.load("data/prepared", device, params.data.workers)
+    check_image(p.stem, prepared.shape)
     seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"spaces"}) | {
         "seed": seed,
@@ -34,16 +53,24 @@ def main(params: Params, name: str, space: str) -> None:
         nodes=p.nodes,
         num_classes=len(prepared.classes),
         in_channels=prepared.shape[0],
+        stem=p.stem,
     ).to(device)
-    augmented = {"shuffle": True, "crop_padding": p.crop_padding, "flip": p.flip, "cutout": p.cutout}
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     history, alphas = search(
         supernet,
-        prepared.batches(weights_half, batch_size=p.batch_size, **augmented),
-        prepared.batches(alpha_half, batch_size=p.batch_size, **augmented),
+        prepared.batches(weights_half, batch_size=p.batch_size, **p.augmentation()),
+        prepared.batches(alpha_half, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(alpha_half, batch_size=p.batch_size),
         training.Recipe.of(settings),
-        AlphaRecipe(p.order, p.alpha_learning_rate, tuple(p.alpha_betas), p.alpha_weight_decay),
+        AlphaRecipe(
+            algorithm=p.algorithm,
+            order=p.order,
+            tau=p.tau,
+            tau_min=p.tau_min,
+            learning_rate=p.alpha_learning_rate,
+            betas=tuple(p.alpha_betas),
+            weight_decay=p.alpha_weight_decay,
+        ),
         seed=seed,
         key=key,
         name=name,

@@ -27,7 +27,7 @@ TINY = {
     "data": {"train_limit": 128, "test_limit": 64},
     "search": {"spaces": ["darts"], "channels": 2, "nodes": 1, "epochs": 1, "batch_size": 32},
     "evaluate": {
-        "genotypes": ["DARTS_V2", "darts"],
+        "genotypes": ["DARTS_V2", "darts", "darts_random_0"],
         "layers": [2],
         "channels": 4,
         "epochs": 2,

@@ -84,6 +84,16 @@ def norm(x: ndarray, take: Take, training: bool, affine: bool = True) -> ndarray
     return (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
 
 
+def layer_norm(x: ndarray, take: Take, training: bool, affine: bool = True) -> ndarray:
+    """Each pixel's channels to mean 0 and variance 1, in training and evaluation alike."""
+    scale, shift = (take(), take()) if affine else (np.ones(x.shape[1]), np.zeros(x.shape[1]))
+    out = np.empty_like(x)
+    for n, i, j in np.ndindex(x.shape[0], *x.shape[2:]):
+        pixel = x[n, :, i, j]
+        out[n, :, i, j] = (pixel - pixel.mean()) / np.sqrt(pixel.var() + 1e-6) * scale + shift
+    return out
+
+
 def factorized_reduce(x: ndarray, take: Take, **how: bool) -> ndarray:
     """Each of two 1×1 convolutions sees a quarter of the pixels: those at (even, even), those at (odd, odd)."""
     even, odd = take(), take()
@@ -112,28 +122,45 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
     if kind == "avg_":
         return pool(x, stride, np.mean)
     if kind == "sep_":
-        x = conv(conv(relu(x), take(), steps, same, groups=channels), take())
-        x = conv(conv(relu(norm(x, take, **how)), take(), (1, 1), same, groups=channels), take())
-        return norm(x, take, **how)
+        activate = gelu if "gelu" in name else relu
+        scale = layer_norm if "_ln_" in name else norm
+        x = conv(conv(activate(x), take(), steps, same, groups=channels), take())
+        x = conv(conv(activate(scale(x, take, **how)), take(), (1, 1), same, groups=channels), take())
+        return scale(x, take, **how)
     if kind == "dil_":
         x = conv(relu(x), take(), steps, (kernel - 1, kernel - 1), dilation=2, groups=channels)
         return norm(conv(x, take()), take, **how)
+    if name.startswith("convnext"):
+        x = layer_norm(conv(x, take(), steps, same, groups=channels), take, **how)
+        return conv(gelu(conv(x, take())), take())
     if kind == "conv":
         return norm(conv(conv(relu(x), take(), (1, stride), (0, 3)), take(), (stride, 1), (3, 0)), take, **how)
     if kind == "pib_":
         x = norm(conv(x, take(), steps, same, groups=channels), take, **how)
-        x = conv(conv(x, take()), take(), (1, 1), same, groups=channels)
+        wide = conv(x, take())
+        x = conv(wide, take(), (1, 1), same, groups=math.gcd(channels, wide.shape[1]))
         return conv(gelu(x), take())
     raise KeyError(name)
 
 
-def network(genotype: dict, x: ndarray, layers: int, take: Take, training: bool) -> ndarray:
+def stem_maps(x: ndarray, stem: str, take: Take, training: bool) -> tuple[ndarray, ndarray]:
+    if stem == "cifar":
+        return 2 * (norm(conv(x, take(), padding=(1, 1)), take, training),)
+    maps = []
+    for step in range(3):
+        x = norm(conv(relu(x) if step else x, take(), (2, 2), (1, 1)), take, training)
+        maps.append(x)
+    return maps[1], maps[2]
+
+
+def network(genotype: dict, x: ndarray, layers: int, take: Take, training: bool, stem: str = "cifar") -> ndarray:
     """Logits of the network of `layers` cells; `genotype` has lists of (operation, state) pairs."""
     how = {"training": training}
-    before_last = last = norm(conv(x, take(), padding=(1, 1)), take, **how)
+    before_last, last = stem_maps(x, stem, take, training)
+    halved = [layers // 3, 2 * layers // 3, *([-1] if stem == "imagenet" else [])]
     for layer in range(layers):
-        kind = "reduce" if layer in (layers // 3, 2 * layers // 3) else "normal"
-        if layer and layer - 1 in (layers // 3, 2 * layers // 3):
+        kind = "reduce" if layer in halved else "normal"
+        if layer - 1 in halved:
             states = [factorized_reduce(before_last, take, **how)]
         else:
             states = [norm(conv(relu(before_last), take()), take, **how)]

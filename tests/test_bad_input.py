@@ -213,6 +213,13 @@ def test_more_memory_than_there_is(project, run_stage):
         assert run_stage("search", "darts") == message
 
 
+@pytest.mark.parametrize("stage", [["search", "darts"], ["evaluate", "DARTS_V2", 2, 0]])
+def test_images_too_small_for_the_stem(stage, project, run_stage):
+    project.set(**{stage[0]: {"stem": "imagenet"}})
+    line = run_stage(*stage)
+    assert line == "stem: imagenet is not allowed for images of 8×8 pixels (height×width): it needs at least 33×33"
+
+
 def test_a_search_that_diverges(project, run_stage):
     project.set(search={"learning_rate": 1e30, "gradient_clip": 1e30})
     line = run_stage("search", "darts")
@@ -243,7 +250,7 @@ def test_a_search_that_diverges(project, run_stage):
             ["evaluate", "DARTS_V3", 2, 0],
             "results/genotypes/DARTS_V3.json: there is no such genotype: did you mean DART",
         ),
-        (["search", "dart"], "dart is no search space: did you mean darts? (known: darts, pibconv)"),
+        (["search", "dart"], "dart is no search space: did you mean darts? (known: darts, darts_gelu, "),
         (["search", ""], "space: '' is not allowed: must be a name: "),
         (["gradcam", "DARTS_V2-9-0"], "models/evaluate/DARTS_V2-9-0.safetensors: is no whole network (No such file"),
     ],
@@ -596,14 +603,16 @@ JSON = {
     "results/evaluate/DARTS_V2-2-0/metrics.json": "top1",
     "results/search/darts/metrics.json": "valid_top1",
     "results/complexity/metrics.json": "DARTS_V2-",
-    "results/gradcam/DARTS_V2-2-0/predictions.json": "confidence",
+    "results/gradcam/DARTS_V2-2-0/metrics.json": "confidence",
+    "results/gradcam/DARTS_V2-2-0/pictures/predictions.json": "confidence",
 }
 TABLES = {
     "results/evaluate/DARTS_V2-2-0/history.csv": "test_top1",
     "results/search/darts/history.csv": "valid_top1",
     "results/search/darts/alphas.csv": "weight",
+    "results/complexity/blocks.csv": "equation",
 }
-PICTURES = ["results/gradcam/DARTS_V2-2-0/1-heat.png", "results/gradcam/DARTS_V2-2-0/0-input.png"]
+PICTURES = ["results/gradcam/DARTS_V2-2-0/pictures/1-heat.png", "results/gradcam/DARTS_V2-2-0/pictures/0-input.png"]
 
 
 def report_fails(run_stage, path, why=""):
@@ -638,7 +647,7 @@ def test_a_result_that_is_no_number(path, key, run_stage):
 def test_a_table_that_lacks_a_column(path, column, run_stage):
     path = Path(path)
     path.write_text(path.read_text().replace(column, "other", 1))
-    report_fails(run_stage, path, "not every row has the columns epoch, ")
+    report_fails(run_stage, path, "not every row has the columns ")
 
 
 @pytest.mark.parametrize("path", PICTURES)

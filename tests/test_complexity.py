@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from nas.complexity import Complexity, count
-from nas.genotypes import PUBLISHED
+from nas.complexity import Complexity, conv_weights, count
+from nas.genotypes import PUBLISHED, Genotype
 from nas.network import Network
 from nas.operations import OPERATIONS
-from nas.published import PIBCONV_TABLE_1
+from nas.published import PIBCONV_BLOCKS, PIBCONV_TABLE_1
 
 LAYERS = (20, 15, 10, 8, 7, 6, 5, 4, 3, 2)
 # 10⁶ parameters and 10⁹ multiply-adds that the authors' own programs and ptflops give: C = 36, 3 × 32 × 32, 10 classes.
@@ -32,6 +32,29 @@ def test_published_networks_cost_what_the_authors_programs_count(genotype, layer
     assert (f"{cost.params / 1e6:.4f}", f"{cost.macs / 1e9:.4f}") == (params, gmac)
     assert cost.params == sum(p.numel() for p in network.parameters())
     assert 0.8 * cost.macs < cost.conv_macs < cost.macs
+
+
+@pytest.mark.parametrize("block", PIBCONV_BLOCKS, ids=lambda block: block.operation)
+@pytest.mark.parametrize("channels", [16, 36])
+def test_weights_of_a_block_beside_the_papers_equation(block, channels):
+    """Equation 1 is exact; equation 2 counts K²C where C groups over F·C channels hold F·K²C."""
+    built = conv_weights(OPERATIONS[block.operation](channels, 1, True))
+    c, k, f = channels, block.kernel, block.expansion
+    if block.operation.startswith("convnext"):
+        assert built == block.equation(c, k, f) == 2 * f * c**2 + k**2 * c
+    else:
+        in_a_group = {1.5: 3, 2: 2, 3: 3, 4.5: 9}[f]
+        assert block.equation(c, k, f) == (f + 1) * c**2 + 2 * k**2 * c
+        assert built - block.equation(c, k, f) == (in_a_group - 1) * k**2 * c
+
+
+def test_layer_norm_costs_what_the_papers_roadmap_says():
+    """ptflops counts no multiplication by LayerNorm's scale: 0.547 GMAC become 0.54 (Fig. 1), in DARTS_V2 too."""
+    v2 = PUBLISHED["DARTS_V2"]
+    cells = [[(o.replace("sep_conv", "sep_conv_gelu_ln"), s) for o, s in cell] for cell in (v2.normal, v2.reduce)]
+    genotype = Genotype(cells[0], v2.normal_concat, cells[1], v2.reduce_concat)
+    gmac = count(Network(genotype, channels=36, layers=20, num_classes=10), (3, 32, 32)).macs / 1e9
+    assert int(1000 * gmac) == 543
 
 
 def test_the_papers_own_table_stands_beside_ours():
@@ -60,6 +83,11 @@ HAND = {  # multiply-adds for every pixel of the result at stride 1
     "pib_conv_3x3": 9 * C + 2 * C * C + 2 * 9 * C + C * C,
     "pib_conv_5x5": 25 * C + 2 * C * C + 2 * 25 * C + C * C,
     "pib_conv_7x7": 49 * C + 2 * C * C + 2 * 49 * C + C * C,
+    "sep_conv_gelu_3x3": 2 * (9 * C + C * C),
+    "sep_conv_gelu_ln_5x5": 2 * (25 * C + C * C),
+    "convnext_3x3": 9 * C + 2 * 4 * C * C,
+    "pib_conv_f1.5_3x3": 9 * C + 1.5 * C * C + 9 * 3 * C + C * C,
+    "pib_conv_f3_5x5": 25 * C + 3 * C * C + 25 * 3 * C + C * C,
 }
 
 
@@ -94,6 +122,58 @@ def test_multiply_adds_of_a_whole_network_by_hand():
     head = 32 * 5
     network = Network(PUBLISHED["DARTS_V2"], channels=2, layers=3, num_classes=5, in_channels=1)
     assert count(network, (1, 8, 8)).conv_macs == stem + normal + reduction + after + head
+
+
+def slow_macs(genotype: Genotype, channels: int, layers: int, classes: int, size: int) -> int:
+    """Multiply-adds of convolutions and the linear layer with the ImageNet stem, added up cell by cell."""
+
+    def conv(inputs: int, outputs: int, kernel: int, pixels: int) -> int:
+        return inputs * outputs * kernel**2 * pixels**2
+
+    def of_operation(name: str, c: int, stride: int, pixels: int) -> int:
+        if name == "skip_connect":
+            return conv(c, c, 1, pixels) if stride == 2 else 0
+        if "pool" in name:
+            return 0
+        kind, kernel = name.rsplit("_", 1)
+        return PER_PIXEL[kind](c, int(kernel[0])) * pixels**2
+
+    def width(cell: int) -> int:
+        return channels * 2 ** sum(cell >= r for r in (layers // 3, 2 * layers // 3))
+
+    total = conv(3, channels // 2, 3, size // 2) + conv(channels // 2, channels, 3, size // 4)
+    total += conv(channels, channels, 3, size // 8)
+    outputs, pixels = [channels, channels], size // 8
+    for cell in range(layers):
+        c, reduction = width(cell), cell in (layers // 3, 2 * layers // 3)
+        total += (outputs[-2] + outputs[-1]) * c * pixels**2  # both inputs, at the size of the second
+        edges = genotype.reduce if reduction else genotype.normal
+        after = pixels // 2 if reduction else pixels
+        for name, state in edges:
+            total += of_operation(name, c, 2 if reduction and state < 2 else 1, after)
+        outputs.append(4 * c)
+        pixels = after
+    return total + outputs[-1] * classes
+
+
+PER_PIXEL = {  # of C channels and a K×K kernel, for every pixel of the result
+    "sep_conv": lambda c, k: 2 * (k * k * c + c * c),
+    "dil_conv": lambda c, k: k * k * c + c * c,
+    "pib_conv": lambda c, k: k * k * c + 2 * c * c + 2 * k * k * c + c * c,
+}
+
+
+@pytest.mark.parametrize("genotype", ["DARTS_V1", "DARTS_V2", "DARTS_PseudoInvBn"])
+@pytest.mark.parametrize("channels, layers", [(48, 14), (36, 20)])
+def test_multiply_adds_at_224x224(genotype, channels, layers):
+    network = Network(PUBLISHED[genotype], channels=channels, layers=layers, num_classes=1000, stem="imagenet")
+    assert count(network, (3, 224, 224)).conv_macs == slow_macs(PUBLISHED[genotype], channels, layers, 1000, 224)
+
+
+@pytest.mark.parametrize("genotype, params", [("DARTS_V2", 4.7)])  # DARTS (Liu et al., 2019), Table 3, in millions
+def test_parameters_of_the_mobile_setting(genotype, params):
+    network = Network(PUBLISHED[genotype], channels=48, layers=14, num_classes=1000, stem="imagenet")
+    assert count(network, (3, 224, 224)).params / 1e6 == pytest.approx(params, abs=0.05)
 
 
 def test_multiply_adds_of_grouped_strided_convolutions_and_linear_layers():

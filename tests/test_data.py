@@ -152,7 +152,7 @@ def test_mean_and_std_are_those_of_numpy(digits):
 
 def test_statistics_are_per_channel():
     images = torch.randint(256, (7, 3, 5, 4), dtype=torch.uint8) // torch.tensor([1, 2, 4]).view(3, 1, 1)
-    mean, std = data.channel_statistics(images.to(torch.uint8))
+    mean, std = data.mean_and_std(data.count_values(images.to(torch.uint8)))
     scaled = images.double().numpy() / 255
     np.testing.assert_allclose(mean, scaled.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, scaled.std((0, 2, 3)), rtol=1e-12)

@@ -73,6 +73,24 @@ def points(line) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in line.get_xydata()]
 
 
+RECIPE = "ours: digits, 8 epochs, C = 16, on cpu"
+LONG_RECIPE = (
+    "ours: CIFAR-10, 600 epochs, batch 96, C = 36, $cutout$ 16, auxiliary tower 0.4, drop path 0.2, three seeds"
+)
+
+
+def assert_noted(figure: Figure, note: str) -> None:
+    """The figure's own texts, from top to bottom, are the lines of the note, below everything else."""
+    lines = sorted(figure.texts, key=lambda text: text.get_position()[1], reverse=True)
+    assert " ".join(line.get_text() for line in lines) == note
+    assert not any(line.get_parse_math() for line in lines)
+    texts = visible_texts(figure)
+    top = max((line.get_window_extent().y1 for line in lines), default=0)
+    own = {line.get_text() for line in lines}
+    assert all(box.y0 >= top for key, box in texts.items() if key.rsplit("#", 1)[0] not in own)
+    assert all(legend.get_window_extent().y0 >= top for legend in figure.legends)
+
+
 # Cells.
 
 
@@ -241,6 +259,21 @@ def test_alphas_have_a_panel_an_edge_and_a_colour_an_operation(nodes, count, epo
     assert points(figure.axes[0].lines[1]) == [(row["epoch"], row["weight"]) for row in first]
 
 
+def test_a_single_edge_fills_one_large_panel():
+    operations = [f"pseudo_inv_bn_{i}x{i}" for i in range(10)]
+    rows = [row for row in alpha_rows(4, operations, 115) if row["edge"] == "2-4"]
+    figure = figures._alphas_figure(rows, "pibconv, normal cell")
+    assert_readable(figure)
+    (panel,) = figure.axes
+    assert panel.get_title() == "node 0 → node 2"
+    width, height = panel.get_window_extent().size / figures.DPI
+    assert width > 5 and height > 4
+    for low, high, ticks in ((*panel.get_xlim(), panel.get_xticks()), (*panel.get_ylim(), panel.get_yticks())):
+        assert sum(low <= tick <= high for tick in ticks) >= 5
+    for line, operation in zip(panel.lines, operations, strict=True):
+        assert points(line) == [(row["epoch"], row["weight"]) for row in rows if row["operation"] == operation]
+
+
 def test_panels_of_alphas_name_their_edges_in_node_order():
     rows = alpha_rows(2, ["a", "b"], 2)
     random.Random(1).shuffle(rows)
@@ -261,6 +294,143 @@ def test_alphas_lie_within_their_axes():
         weights = [row["weight"] for row in rows]
         assert low < min(weights) and max(weights) < high
         assert high - low >= 0.01
+
+
+def margin_rows(margins: dict[str, list[float]], epochs: list[int] | None = None) -> list[dict]:
+    """Rows in which conv is the favoured operation, by these margins over skip_connect; none is above both."""
+    return [
+        {"epoch": epoch, "edge": edge, "operation": operation, "weight": weight}
+        for edge, values in margins.items()
+        for epoch, margin in zip(epochs or range(len(values)), values, strict=True)
+        for operation, weight in {"none": 4.0, "skip_connect": 1.0, "conv": 1 + margin, "pool": -4.0}.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("margins", "expected"),
+    [
+        ([-0.25, 0.25], [0.5]),
+        ([0.25, 0.125, -0.375], [1.25]),
+        ([0.5, -0.5, 1.5], [0.5, 1.25]),
+        ([0.5, 0.25, 0.125], []),
+        ([-0.5], []),
+        ([0.25, 0.0, -0.25], [1.0]),
+        ([0.25, 0.0, 0.0, -0.25], [1.0]),
+        ([0.25, 0.0, 0.25], []),  # touches the boundary
+        ([0.0, 0.0, 0.25], []),  # leaves it
+        ([0.25, 0.0], []),  # arrives
+    ],
+)
+def test_a_crossing_lies_where_the_margin_changes_sign(margins, expected):
+    assert figures.crossings(margin_rows({"0-2": margins})) == {"0-2": expected}
+
+
+def test_crossings_follow_the_epochs_given_in_any_order_of_rows():
+    rows = margin_rows({"1-2": [0.5, -0.5, -0.25], "0-2": [0.25, 0.25, -0.75]}, epochs=[3, 5, 13])
+    random.Random(0).shuffle(rows)
+    assert figures.crossings(rows) == {"0-2": [7.0], "1-2": [4.0]}
+
+
+def test_the_favoured_operation_is_the_one_that_leads_at_the_last_epoch():
+    weights = {"none": (0.9, 0.9), "skip_connect": (0.5, 0.8), "early": (0.75, 0.25), "late": (0.25, 0.5)}
+    rows = [
+        {"epoch": epoch, "edge": "0-2", "operation": operation, "weight": weights[operation][epoch]}
+        for epoch in (0, 1)
+        for operation in weights
+    ]
+    figure = figures._decision_figure(rows, ["0-2"], "")
+    assert legend_labels(figure) == ["$c_{k{-}2}$ → node 0: late"]
+    assert figures.crossings(rows) == {"0-2": []}  # early would cross
+
+
+@pytest.mark.parametrize("draws", [figures.crossings, lambda rows: figures._decision_figure(rows, [], "")])
+def test_a_decision_needs_skip_connect_and_an_operation_to_favour(draws):
+    rows = margin_rows({"0-2": [0.25, 0.5]})
+    with pytest.raises(ValueError, match="no row is of skip_connect"):
+        draws([row for row in rows if row["operation"] != "skip_connect"])
+    with pytest.raises(ValueError, match="other than none and skip_connect"):
+        draws([row for row in rows if row["operation"] in ("none", "skip_connect")])
+    with pytest.raises(ValueError, match="skip_connect"):
+        draws([])
+
+
+def test_a_kept_edge_without_rows_is_refused():
+    with pytest.raises(ValueError, match="2-7"):
+        figures._decision_figure(margin_rows({"0-2": [0.25, 0.5]}), ["0-2", "2-7"], "")
+
+
+def test_the_decision_shows_margins_crossings_and_kept_edges():
+    margins = {"0-2": [-0.25, 0.75, 0.5], "1-2": [0.25, 0.5, 0.125], "0-3": [0.5, 0.5, 0.5], "2-3": [0.5, -0.5, 1.5]}
+    figure = figures._decision_figure(margin_rows(margins), ["1-2", "2-3"], "pibconv")
+    assert_readable(figure)
+    (axes,) = figure.axes
+    lines = {tuple(points(line)): line for line in axes.lines if line.get_linestyle() != "None"}
+    assert ((0.0, 0.0), (1.0, 0.0)) in lines  # the boundary, from side to side
+    assert "decision\nboundary" in [text.get_text() for text in axes.texts]
+    of = {edge: lines[tuple(enumerate(values))] for edge, values in margins.items()}
+    assert of["0-2"].get_color() == of["0-3"].get_color() == figures.FAINT
+    assert of["0-3"].get_linewidth() < of["1-2"].get_linewidth() == of["2-3"].get_linewidth()
+    marks = [line for line in axes.lines if line.get_linestyle() == "None"]
+    marked = {point: line.get_markeredgecolor() for line in marks for point in points(line)}
+    kept = of["2-3"].get_color()
+    assert marked == {(0.25, 0.0): figures.FAINT, (0.5, 0.0): kept, (1.25, 0.0): kept}
+    labels = ["$c_{k{-}1}$ → node 0: conv", "node 0 → node 1: conv", "edges not kept", "crossing"]
+    assert legend_labels(figure) == labels
+    assert [line.get_color() for line in figure.legends[0].get_lines()[:2]] == [of["1-2"].get_color(), kept]
+    assert axes.get_title("left") == "boundary crossed by 2 of 4 edges (1 of 2 kept), last at epoch 1.2"
+
+
+def test_the_decision_says_that_no_edge_crosses():
+    figure = figures._decision_figure(margin_rows({"0-2": [0.25, 0.5], "1-2": [0.5, 0.5]}), ["0-2", "1-2"], "pibconv")
+    assert figure.axes[0].get_title("left") == "boundary crossed by none of 2 edges"
+    assert figure.axes[0].get_ylim()[0] < 0  # the boundary shows all the same
+    assert len(legend_labels(figure)) == 2
+    assert [points(line) for line in figure.axes[0].lines if line.get_linestyle() == "None"] in ([[], []], [])
+
+
+@pytest.mark.parametrize(("nodes", "epochs"), [(4, 116), (1, 1), (8, 3)])
+def test_a_decision_is_readable(nodes, epochs):
+    rows = alpha_rows(nodes, ["skip_connect", "pseudo_inv_bn_7x7", "dil_conv_5x5", "none"], epochs)
+    kept = [f"{source}-{target}" for target in range(2, nodes + 2) for source in (target - 2, target - 1)]
+    figure = figures._decision_figure(rows, kept, "pibconv, normal cell")
+    assert_readable(figure)
+    assert len(legend_labels(figure)) >= len(kept)
+    styles = {(handle.get_color(), handle.get_linestyle()) for handle in figure.legends[0].get_lines()[: len(kept)]}
+    assert len(styles) == len(kept)
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert all(low < y < high for line in axes.lines for _, y in points(line))
+
+
+@pytest.mark.parametrize(("searches", "epochs"), [(1, 1), (5, 50), (12, 115)])
+def test_the_error_is_what_is_missing_to_100_percent(searches, epochs):
+    histories = {f"darts_gelu_{i}": history(epochs, ("train", "valid"), i) for i in range(searches)}
+    figure = figures._error_figure(histories)
+    assert_readable(figure)
+    assert legend_labels(figure) == [*histories, "validation half", "training half"]
+    (axes,) = figure.axes
+    for half, style in (("train", "--"), ("valid", "-")):
+        drawn = [points(line) for line in axes.lines if line.get_linestyle() == style]
+        assert drawn == [[(row["epoch"], 100 - row[f"{half}_top1"]) for row in rows] for rows in histories.values()]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "scale"),
+    [((10.0, 69.0), "linear"), ((10.0, 71.0), "log"), ((10.0, 100.0), "log"), ((100.0, 100.0), "linear")],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_error_axis_is_logarithmic_beyond_a_factor_of_three(accuracies, scale):
+    rows = [{"epoch": i, "train_top1": a, "valid_top1": 60.0} for i, a in enumerate(accuracies)]
+    if accuracies == (100.0, 100.0):
+        rows = [row | {"valid_top1": 100.0} for row in rows]
+    figure = figures._error_figure({"darts": rows})
+    assert_readable(figure)
+    (axes,) = figure.axes
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    errors = [100 - row[f"{half}_top1"] for row in rows for half in ("train", "valid")]
+    assert all(low < error < high for error in errors if error or scale == "linear")
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
 
 
 @pytest.mark.parametrize(("searches", "epochs"), [(1, 1), (5, 50), (12, 115)])
@@ -337,8 +507,9 @@ def ours(accuracies, deviation=0.0, genotype="pibconv"):
     ],
 )
 def test_accuracies_stay_readable_whatever_their_range(mine, paper):
-    figure = figures._accuracy_figure(mine, paper)
+    figure = figures._accuracy_figure(mine, paper, LONG_RECIPE)
     assert_readable(figure)
+    assert_noted(figure, LONG_RECIPE)
     for axes, key in zip(figure.axes, ("layers", "params"), strict=True):
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
         assert all(left < p[key] < right and low < p["accuracy"] < high for p in mine + paper)
@@ -350,7 +521,7 @@ def test_accuracies_stay_readable_whatever_their_range(mine, paper):
 
 def test_accuracies_are_those_given_in_order_of_size():
     mine = ours([91.0, 93.0, 95.5], 0.25)
-    layers, params = figures._accuracy_figure(mine, PAPER).axes
+    layers, params = figures._accuracy_figure(mine, PAPER, RECIPE).axes
     lines = {line.get_label(): points(line) for line in layers.lines if not line.get_label().startswith("_")}
     assert lines["pibconv"] == [(2, 91.0), (3, 93.0), (4, 95.5)]
     assert lines["DARTS_V2 (paper)"] == [(2, 54.52), (4, 93.74), (20, 97.24)]
@@ -360,7 +531,7 @@ def test_accuracies_are_those_given_in_order_of_size():
 
 
 def test_the_paper_is_grey_and_shares_its_marker_with_our_run_of_the_same_genotype():
-    figure = figures._accuracy_figure(ours([95.0], genotype="DARTS_V2") + ours([94.0]), PAPER)
+    figure = figures._accuracy_figure(ours([95.0], genotype="DARTS_V2") + ours([94.0]), PAPER, RECIPE)
     handles = dict(zip(legend_labels(figure), figure.legends[0].get_lines(), strict=True))
     assert list(handles) == ["DARTS_V2", "pibconv", "DARTS_V2 (paper)", "DARTS_PseudoInvBn (paper)"]
     marker = {name: handle.get_marker() for name, handle in handles.items()}
@@ -371,8 +542,8 @@ def test_the_paper_is_grey_and_shares_its_marker_with_our_run_of_the_same_genoty
 
 
 def test_error_bars_show_the_deviation_up_to_100_percent():
-    assert not figures._accuracy_figure(ours([90.0, 95.0]), PAPER).axes[0].collections
-    bars = figures._accuracy_figure(ours([90.0, 99.75], 0.5), PAPER).axes[0].collections
+    assert not figures._accuracy_figure(ours([90.0, 95.0]), PAPER, RECIPE).axes[0].collections
+    bars = figures._accuracy_figure(ours([90.0, 99.75], 0.5), PAPER, RECIPE).axes[0].collections
     ends = [bar.get_segments()[0][:, 1].tolist() for bar in bars]
     assert ends == [[89.5, 90.5], [99.25, 100.0]]
 
@@ -382,6 +553,104 @@ def test_the_accuracy_scale_rises_and_can_be_inverted():
     height = figures._from_accuracy(accuracy)
     assert (np.diff(height) > 0).all()
     assert figures._to_accuracy(height) == pytest.approx(accuracy)
+
+
+# The roadmap.
+
+ROADMAP = [("darts", 97.24, 0.547), ("darts_gelu", 97.36, 0.547), ("convnext", 95.97, 2.38), ("pibconv", 97.76, 0.969)]
+
+
+def roadmap(accuracies, gmacs, deviation=0.0, paper=True):
+    """Steps with these results of ours; the paper has four of them, or none."""
+    beyond = [(f"pibconv_f{i}.5", None, None) for i in range(len(ROADMAP), len(accuracies))]
+    return [
+        {"name": name, "accuracy": accuracy, "deviation": deviation, "gmac": gmac}
+        | {"paper_accuracy": paper_accuracy if paper else None, "paper_gmac": paper_gmac if paper else None}
+        for (name, paper_accuracy, paper_gmac), accuracy, gmac in zip(
+            [*ROADMAP, *beyond], accuracies, gmacs, strict=False
+        )
+    ]
+
+
+def bars(axes) -> tuple[list[float], list[float]]:
+    """The heights of the bars' middles from top to bottom, and where the bars end."""
+    places = sorted((bar.get_y() + bar.get_height() / 2, bar.get_x() + bar.get_width()) for bar in axes.patches)
+    return pytest.approx([y for y, _ in places]), pytest.approx([end for _, end in places])
+
+
+def test_the_roadmap_shows_ours_and_the_papers_from_top_to_bottom():
+    figure = figures._roadmap_figure(roadmap([97.2, 97.5, 97.1, 97.8, 96.0], [0.5, 0.5, 2.0, 0.9, 1.0]), RECIPE)
+    accuracy, gmac = figure.axes
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == [*(row[0] for row in ROADMAP), "pibconv_f4.5"]
+    bottom, top = accuracy.get_ylim()
+    assert bottom > top and accuracy.get_yticks().tolist() == [0, 1, 2, 3, 4]
+    heights, ends = bars(accuracy)
+    assert ends == [97.2, 97.24, 97.5, 97.36, 97.1, 95.97, 97.8, 97.76, 96.0]
+    ours, paper = (points(line) for line in gmac.lines)
+    assert [macs for macs, _ in ours] == [0.5, 0.5, 2.0, 0.9, 1.0]
+    assert [macs for macs, _ in paper] == [0.547, 0.547, 2.38, 0.969]
+    # A marker lies in the row of its bar.
+    assert sorted(y for _, y in ours + paper) == heights
+    assert legend_labels(figure) == ["ours", "paper"]
+    blue, grey = (handle.get_color() for handle in figure.legends[0].get_lines())
+    assert grey == figures.PAPER != blue
+    assert [line.get_color() for line in gmac.lines] == [blue, grey]
+    assert [to_hex(bar.get_facecolor()) for bar in accuracy.patches] == [blue.lower()] * 5 + [grey.lower()] * 4
+
+
+def test_the_roadmap_writes_each_number_in_the_row_of_its_bar():
+    figure = figures._roadmap_figure(roadmap([97.2, 30.0], [0.000612, 0.5], deviation=0.25), RECIPE)
+    accuracies, gmacs = ["97.20 ± 0.25", "97.24", "30.00 ± 0.25", "97.36"], ["0.000612", "0.547", "0.5", "0.547"]
+    for axes, expected in zip(figure.axes, (accuracies, gmacs), strict=True):
+        numbers = sorted(axes.texts, key=lambda text: text.get_position()[1])
+        assert [text.get_text() for text in numbers] == expected
+        assert [text.get_position()[1] for text in numbers] == bars(figure.axes[0])[0]
+
+
+def test_the_roadmap_has_error_bars_up_to_100_percent():
+    assert not figures._roadmap_figure(roadmap([90.0, 95.0], [1, 1]), RECIPE).axes[0].collections
+    deviations = figures._roadmap_figure(roadmap([90.0, 99.75], [1, 1], deviation=0.5), RECIPE).axes[0].collections
+    assert [bar.get_segments()[0][:, 0].tolist() for bar in deviations] == [[89.5, 90.5], [99.25, 100.0]]
+
+
+@pytest.mark.parametrize(("accuracies", "inches"), [([97.2, 97.7], 0.4), ([30.0, 97.0], 0.1)])
+def test_half_a_percent_can_be_seen_in_the_roadmap(accuracies, inches):
+    axes = draw(figures._roadmap_figure(roadmap(accuracies, [1, 1]), RECIPE)).axes[0]
+    left, right = (axes.transData.transform((accuracy, 0))[0] / figures.DPI for accuracy in (97.2, 97.7))
+    assert right - left > inches
+    assert all(bar.get_window_extent().width / figures.DPI > 0.15 for bar in axes.patches)
+
+
+@pytest.mark.parametrize(("smallest", "scale"), [(0.5, "linear"), (0.001, "log")])
+def test_the_gmac_axis_is_logarithmic_beyond_a_factor_of_a_hundred(smallest, scale):
+    gmac = figures._roadmap_figure(roadmap([95.0, 96.0], [smallest, 2 * smallest]), RECIPE).axes[1]
+    assert gmac.get_xscale() == scale
+    left, right = gmac.get_xlim()
+    assert left < smallest and right > 0.547
+    assert scale == "log" or left == 0
+
+
+@pytest.mark.parametrize("note", ["", RECIPE, LONG_RECIPE])
+@pytest.mark.parametrize(
+    ("accuracies", "gmac", "deviation", "paper"),
+    [
+        ([97.2, 97.8], 1.0, 0.0, True),
+        ([97.2, 97.8], 0.001, 0.0, False),
+        ([30.0 + 7 * i for i in range(10)], 0.0001, 0.25, True),
+        ([100.0] * 10, 1.0, 0.5, False),
+        ([0.0, 10.0, 99.9], 0.0005, 2.0, True),
+    ],
+)
+def test_the_roadmap_is_readable_whatever_its_range(accuracies, gmac, deviation, paper, note):
+    steps = roadmap(accuracies, [gmac * (i + 1) for i in range(len(accuracies))], deviation, paper)
+    figure = figures._roadmap_figure(steps, note)
+    assert_readable(figure)
+    assert_noted(figure, note)
+    assert len(figure.texts) == {"": 0, RECIPE: 1, LONG_RECIPE: 2}[note]
+    assert legend_labels(figure) == (["ours", "paper"] if paper else ["ours"])
+    for axes in figure.axes:
+        left, right = axes.get_xlim()
+        assert sum(left <= tick <= right for tick in axes.get_xticks()) >= 2
 
 
 # Pictures.
@@ -403,7 +672,9 @@ def pictures(count: int, height: int = 8, width: int = 8) -> list[np.ndarray]:
 def test_the_grid_shows_all_pictures_with_their_captions(columns, titles, shape):
     captions = [f"{name} 100 %" for name in columns]
     inputs, maps = pictures(len(columns), *shape), pictures(len(columns), *shape)
-    figure = figures._gradcam_figure(columns, [("input", inputs, None), *((title, maps, captions) for title in titles)])
+    rows = [("input", inputs, None), *((title, maps, captions) for title in titles)]
+    figure = figures._gradcam_figure(columns, rows, LONG_RECIPE)
+    assert_noted(figure, LONG_RECIPE)
     texts = visible_texts(figure)
     canvas, *panels = figure.axes
     assert [text.get_text() for text in canvas.texts] == [
@@ -417,7 +688,7 @@ def test_the_grid_shows_all_pictures_with_their_captions(columns, titles, shape)
 
 
 def test_a_caption_stands_under_its_picture():
-    figure = draw(figures._gradcam_figure(["a", "b"], [("net", pictures(2), ["left 1 %", "right 2 %"])]))
+    figure = draw(figures._gradcam_figure(["a", "b"], [("net", pictures(2), ["left 1 %", "right 2 %"])], ""))
     places = visible_texts(figure)
     for panel, caption in zip(figure.axes[1:], ("left 1 %", "right 2 %"), strict=True):
         (text,) = [place for key, place in places.items() if key.startswith(caption)]
@@ -429,7 +700,7 @@ def test_a_caption_stands_under_its_picture():
 @pytest.mark.parametrize(("count", "captions"), [(1, None), (3, None), (2, ["one"])])
 def test_a_row_that_does_not_fit_the_columns_is_refused(count, captions):
     with pytest.raises(ValueError, match="zip"):
-        figures._gradcam_figure(["a", "b"], [("input", pictures(count), captions)])
+        figures._gradcam_figure(["a", "b"], [("input", pictures(count), captions)], RECIPE)
 
 
 # Files.
@@ -438,9 +709,12 @@ CALLS = {
     "draw_cell": lambda path: figures.draw_cell(*chain(4), path, title="chain"),
     "plot_alphas": lambda path: figures.plot_alphas(alpha_rows(2, ["a", "b", "c"], 3), path, title="alphas"),
     "plot_search": lambda path: figures.plot_search({"darts": history(5, ("train", "valid"))}, path),
-    "plot_accuracy": lambda path: figures.plot_accuracy(ours([91.0, 95.0], 0.5), PAPER, path),
+    "plot_decision": lambda path: figures.plot_decision(margin_rows({"0-2": [-0.5, 0.5]}), ["0-2"], path, title="a"),
+    "plot_error": lambda path: figures.plot_error({"darts": history(5, ("train", "valid"))}, path),
+    "plot_accuracy": lambda path: figures.plot_accuracy(ours([91.0, 95.0], 0.5), PAPER, path, note=RECIPE),
+    "plot_roadmap": lambda path: figures.plot_roadmap(roadmap([91.0, 95.0], [1, 2], 0.5), path, note=RECIPE),
     "plot_training": lambda path: figures.plot_training({"DARTS_V2-10-0": history(5, ("train", "test"))}, path),
-    "gradcam_grid": lambda path: figures.gradcam_grid(["a", "b"], [("input", pictures(2), None)], path),
+    "gradcam_grid": lambda path: figures.gradcam_grid(["a", "b"], [("input", pictures(2), None)], path, note=RECIPE),
 }
 
 

@@ -10,7 +10,17 @@ import torch
 
 from nas import genotypes
 from nas.errors import UserError
-from nas.genotypes import PUBLISHED, Genotype, derive, derive_from_table, edges
+from nas.genotypes import (
+    PUBLISHED,
+    Genotype,
+    derive,
+    derive_from_table,
+    drawn_from,
+    edges,
+    random_genotype,
+    random_weights,
+    weight_rows,
+)
 from nas.operations import OPERATIONS
 
 SHORT = {
@@ -292,3 +302,62 @@ def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"pibcnov\.json: there is no such genotype: did you mean pibconv\?") as caught:
         genotypes.load(tmp_path / "pibcnov.json")
     assert "\n" not in str(caught.value)
+
+
+# Drawn at random
+
+
+SPACE = ("none", "skip_connect", "a", "b")
+
+
+def test_random_genotypes_are_uniform_over_edges_and_operations():
+    """Of node i's (i + 2 choose 2) pairs of states and, on each edge, the three operations, none is favoured."""
+    draws = [random_genotype(SPACE, 3, f"seed {i}") for i in range(1500)]
+    operations = [operation for g in draws for operation, _ in g.normal + g.reduce]
+    assert set(operations) == {"skip_connect", "a", "b"}
+    n = len(operations)
+    for operation in ("skip_connect", "a", "b"):
+        assert abs(operations.count(operation) - n / 3) < 4 * (n * 2 / 9) ** 0.5
+    for node, pairs in ((0, 1), (1, 3), (2, 6)):
+        found = [frozenset(s for _, s in cell[2 * node : 2 * node + 2]) for g in draws for cell in (g.normal, g.reduce)]
+        assert len(set(found)) == pairs
+        for pair in set(found):
+            share = 1 / pairs
+            assert abs(found.count(pair) - len(found) * share) <= 4 * (len(found) * share * (1 - share)) ** 0.5
+
+
+def test_a_random_genotype_follows_from_its_seed_alone():
+    assert random_genotype(SPACE, 4, "0/x") == random_genotype(SPACE, 4, "0/x")
+    assert len({json.dumps(random_genotype(SPACE, 4, str(i)).to_dict()) for i in range(20)}) == 20
+
+
+def test_random_weights_as_a_table_give_the_same_genotype(tmp_path):
+    cells = random_weights(SPACE, 3, "seed")
+    assert all(math.fsum(row) == pytest.approx(1) for table in cells.values() for row in table)
+    rows = weight_rows(SPACE, cells, epoch=7)
+    assert {row["epoch"] for row in rows} == {7}
+    assert [row["edge"] for row in rows[:: len(SPACE)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
+    table = [{key: str(value) for key, value in row.items()} for row in rows]
+    assert derive_from_table(table) == random_genotype(SPACE, 3, "seed")
+
+
+@pytest.mark.parametrize(
+    "name, space",
+    [
+        ("darts_random_0", "darts"),
+        ("pibconv_f1.5_random_12", "pibconv_f1.5"),
+        ("darts_random_", None),
+        ("darts_random_01", None),
+        ("darts_random_-1", None),
+        ("_random_1", None),
+        ("darts", None),
+        ("DARTS_V2", None),
+    ],
+)
+def test_names_of_random_genotypes(name, space):
+    assert drawn_from(name) == space
+
+
+def test_skips_are_counted_in_each_cell():
+    assert PUBLISHED["DARTS_V2"].skips() == {"skips_normal": 2, "skips_reduce": 3}
+    assert PUBLISHED["DARTS_PseudoInvBn"].skips() == {"skips_normal": 0, "skips_reduce": 1}

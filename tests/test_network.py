@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.errors import UserError
 from nas.genotypes import PUBLISHED, Genotype
-from nas.network import AuxiliaryTower, Cell, Network, drop_path, load, pool_to_2x2, save
+from nas.network import AuxiliaryTower, Cell, Network, Place, drop_path, load, pool_to_2x2, save
 from nas.operations import Identity
 
 REDUCTIONS = {  # cells counted from 0, at one and two thirds
@@ -53,8 +53,45 @@ def test_network_equals_slow_evaluation(genotype, layers, size, training):
     np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+@pytest.mark.parametrize(
+    "genotype, layers, size",
+    [("DARTS_V2", 4, (33, 32)), ("DARTS_PseudoInvBn", 3, (32, 32)), ("DARTS_V1", 1, (24, 24))],
+)
+def test_network_with_the_imagenet_stem_equals_slow_evaluation(genotype, layers, size, training):
+    how = {"channels": 2, "layers": layers, "num_classes": 3, "in_channels": 1, "stem": "imagenet"}
+    network = reference.randomize(Network(PUBLISHED[genotype], **how)).train(training)
+    x = images(3, 1, *size).double()
+    take, rest = reference.take_from(network)
+    cells = PUBLISHED[genotype].to_dict()
+    expected = reference.network(cells, x.numpy(), layers, take, training, stem="imagenet")
+    assert next(rest, None) is None
+    np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_maps_of_the_mobile_setting():
+    """DARTS, section 3.3: 224×224 images come to 28×28 before the first cell, to 14×14 and 7×7 in the reductions."""
+    network = Network(PUBLISHED["DARTS_V2"], channels=4, layers=14, num_classes=6, auxiliary=True, stem="imagenet")
+    maps, seen = [], []
+    for cell in network.cells:
+        cell.register_forward_hook(lambda _, __, out: maps.append(tuple(out.shape[1:])))
+    network.auxiliary.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].shape[2:]))
+    x = images(2, 3, 224, 224)
+    assert [tuple(m.shape[1:]) for m in network.stem(x)] == [(4, 56, 56), (4, 28, 28)]
+    logits, auxiliary_logits = network(x)
+    assert maps == 4 * [(16, 28, 28)] + 5 * [(32, 14, 14)] + 5 * [(64, 7, 7)]
+    assert seen == [(7, 7)]
+    assert logits.shape == auxiliary_logits.shape == (2, 6)
+
+
+@pytest.mark.parametrize("channels, stem, message", [(4, "imagnet", "did you mean imagenet"), (1, "imagenet", "2")])
+def test_a_stem_that_cannot_be_built(channels, stem, message):
+    with pytest.raises(UserError, match=message):
+        Network(SMALL, channels=channels, layers=3, num_classes=3, stem=stem)
+
+
 def test_cell_concatenates_the_states_that_the_genotype_names():
-    cell = Cell(SMALL.normal, (3, 0), 4, 6, 2, reduction=False, after_reduction=False).eval()
+    cell = Cell(SMALL.normal, (3, 0), Place(4, 6, 2, reduction=False, after_reduction=False)).eval()
     before_last, last = images(2, 4, 5, 5), images(2, 6, 5, 5, seed=1)
     s0, s1 = cell.adapt_before_last(before_last), cell.adapt_last(last)
     s2 = s0 + cell.operations[1](s1)
@@ -139,8 +176,8 @@ def test_auxiliary_tower_is_the_papers():
 def test_pool_to_2x2(height):
     for width in range(2, 17):
         x = images(2, 3, height, width).double()
-        square = (height, width) == (8, 8)
-        pooled = nn.AvgPool2d(5, 3)(x) if square else nn.AdaptiveAvgPool2d(2)(x)
+        darts = {(8, 8): nn.AvgPool2d(5, 3), (7, 7): nn.AvgPool2d(5, 2)}
+        pooled = darts.get((height, width), nn.AdaptiveAvgPool2d(2))(x)
         torch.testing.assert_close(pool_to_2x2(x), pooled, rtol=1e-12, atol=1e-12)
 
 
@@ -161,7 +198,7 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean(probability):
 def test_drop_path_spares_identities_alone(reduction):
     genotype = PUBLISHED["DARTS_V2"]
     edges, concat = (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, (2, 3, 4, 5))
-    cell = Cell(edges, concat, 4, 4, 2, reduction=reduction, after_reduction=False)
+    cell = Cell(edges, concat, Place(4, 4, 2, reduction=reduction, after_reduction=False))
     before_last, last = images(3, 4, 6, 6), images(3, 4, 6, 6, seed=1)
     s0 = cell.adapt_before_last(before_last)
     almost_surely = 1 - 1e-9
@@ -176,7 +213,7 @@ def test_drop_path_spares_identities_alone(reduction):
 def test_each_edge_and_image_is_dropped_by_itself():
     torch.manual_seed(0)
     edges = (("max_pool_3x3", 0), ("max_pool_3x3", 1))
-    cell = Cell(edges, (2,), 1, 1, 1, reduction=False, after_reduction=False)
+    cell = Cell(edges, (2,), Place(1, 1, 1, reduction=False, after_reduction=False))
     cell.adapt_before_last = cell.adapt_last = nn.Identity()
     ones = torch.ones(4000, 1, 1, 1)
     sums = cell(ones, 100 * ones, 0.25).flatten() * 0.75
@@ -200,11 +237,14 @@ def test_drop_path_of_a_network_acts_in_training_only():
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
-@pytest.mark.parametrize("genotype, layers, in_channels", [("DARTS_V2", 3, 1), ("DARTS_PseudoInvBn", 2, 3)])
-def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, auxiliary, tmp_path):
-    how = {"channels": 4, "layers": layers, "num_classes": 5, "in_channels": in_channels}
+@pytest.mark.parametrize(
+    "genotype, layers, in_channels, stem",
+    [("DARTS_V2", 3, 1, "cifar"), ("DARTS_PseudoInvBn", 2, 3, "cifar"), ("DARTS_V2", 2, 3, "imagenet")],
+)
+def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, stem, auxiliary, tmp_path):
+    how = {"channels": 4, "layers": layers, "num_classes": 5, "in_channels": in_channels, "stem": stem}
     network = Network(PUBLISHED[genotype], **how, auxiliary=auxiliary)
-    x = images(6, in_channels, 9, 9)
+    x = images(6, in_channels, *((9, 9) if stem == "cifar" else (64, 64)))
     for p in network.parameters():
         p.data += 0.1 * torch.randn_like(p)
     network(x)  # moves the running statistics

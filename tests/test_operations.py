@@ -11,6 +11,8 @@ from nas.operations import OPERATIONS, FactorizedReduce, Identity, PIBConv, relu
 PAPERS = [
     *("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "conv_7x1_1x7", "dil_conv_3x3", "dil_conv_5x5"),
     *(f"{kind}_conv_{k}x{k}" for kind in ("sep", "pib") for k in (3, 5, 7)),
+    *(f"{kind}_{k}x{k}" for kind in ("sep_conv_gelu", "sep_conv_gelu_ln", "convnext") for k in (3, 5)),
+    *(f"pib_conv_f{f}_{k}x{k}" for f in ("1.5", "3", "4.5") for k in (3, 5, 7)),
 ]
 MAPS = [(8, 8), (7, 7), (5, 8), (2, 2), (1, 1)]
 C = 4
@@ -37,6 +39,10 @@ def test_operation_equals_its_definition(name, stride, affine, training):
         np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_every_operation_has_a_reference():
+    assert set(PAPERS) == set(OPERATIONS)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_keeps_the_channels_and_divides_the_map_by_the_stride(name):
     for stride in (1, 2):
@@ -46,13 +52,14 @@ def test_every_operation_keeps_the_channels_and_divides_the_map_by_the_stride(na
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_batch_norms_learn_a_scale_and_a_shift_if_asked(name):
+def test_normalizations_learn_a_scale_and_a_shift_if_asked(name):
     for stride in (1, 2):
         modules = {affine: OPERATIONS[name](C, stride, affine) for affine in (True, False)}
         counts = {affine: sum(p.numel() for p in module.parameters()) for affine, module in modules.items()}
-        norms = {affine: [m for m in modules[affine].modules() if isinstance(m, nn.BatchNorm2d)] for affine in modules}
-        assert all(m.affine == affine for affine, found in norms.items() for m in found)
-        assert counts[True] - counts[False] == sum(2 * m.num_features for m in norms[True])
+        kinds = nn.BatchNorm2d | nn.LayerNorm
+        norms = {affine: [m for m in modules[affine].modules() if isinstance(m, kinds)] for affine in modules}
+        assert all((m.weight is not None) == affine for affine, found in norms.items() for m in found)
+        assert counts[True] - counts[False] == len(norms[True]) * 2 * C
 
 
 WEIGHTS = {  # of C channels at stride 1 and 2, batch norms aside
@@ -64,6 +71,10 @@ WEIGHTS = {  # of C channels at stride 1 and 2, batch norms aside
     "dil_conv_5x5": 2 * (25 * C + C * C,),
     "conv_7x1_1x7": 2 * (14 * C * C,),
     "pib_conv_5x5": 2 * (2 * 25 * C + 3 * C * C + 25 * C,),
+    "convnext_5x5": 2 * (2 * 4 * C * C + 25 * C,),  # PIBConv, equation 1
+    "sep_conv_gelu_ln_3x3": 2 * (2 * (9 * C + C * C),),
+    "pib_conv_f1.5_3x3": 2 * (9 * C + 1.5 * C * C + 9 * 3 * C + C * C,),  # 2 groups of 3 channels to 2
+    "pib_conv_f4.5_5x5": 2 * (25 * C + 4.5 * C * C + 25 * 9 * C + C * C,),  # 2 groups of 9 channels to 2
 }
 
 
@@ -74,15 +85,28 @@ def test_number_of_weights(name):
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("expansion", [2, 3])
-def test_pibconv_widens_by_its_expansion(expansion, kernel):
+@pytest.mark.parametrize(
+    "expansion, wide_channels, groups",  # groups = gcd(C, F·C)
+    [
+        (1, 4, 4),
+        (2, 8, 4),
+        (3, 12, 4),
+        (1.5, 6, 2),
+        (4.5, 18, 2),
+        (1.25, 5, 1),
+        (1.3, 5, 1),
+        (1.2, 5, 1),
+        (2.75, 11, 1),
+    ],
+)
+def test_pibconv_widens_by_its_expansion(expansion, wide_channels, groups, kernel):
     default = {} if expansion == 2 else {"expansion": expansion}
     module = PIBConv(C, 1, False, kernel=kernel, **default)
-    weights = expansion * kernel**2 * C + (expansion + 1) * C**2 + kernel**2 * C
+    weights = kernel**2 * C + C * wide_channels + kernel**2 * C * wide_channels // groups + C**2
     assert sum(p.numel() for p in module.parameters()) == weights
     wide, grouped = [m for m in module if isinstance(m, nn.Conv2d)][1:3]
-    assert wide.out_channels == grouped.in_channels == expansion * C
-    assert (grouped.groups, grouped.out_channels) == (C, C)
+    assert wide.out_channels == grouped.in_channels == wide_channels
+    assert (grouped.groups, grouped.out_channels) == (groups, C)
     module = reference.randomize(module)
     take, rest = reference.take_from(module)
     x = image(C, (5, 5))
@@ -94,6 +118,11 @@ def test_pibconv_widens_by_its_expansion(expansion, kernel):
 def test_pibconv_expands_only_by_keyword():
     with pytest.raises(TypeError):
         PIBConv(C, 1, True, 3, 3)
+
+
+def test_pibconv_does_not_narrow():
+    with pytest.raises(ValueError, match="expansion: 0.5 is not allowed: must be at least 1"):
+        PIBConv(C, 1, True, kernel=3, expansion=0.5)
 
 
 def test_skip_at_stride_1_is_the_identity_that_drop_path_spares():

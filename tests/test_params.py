@@ -72,14 +72,14 @@ def test_load_reads_what_the_file_says(tmp_path):
 def test_every_preset_is_valid(name, monkeypatch, tmp_path):
     path = tmp_path / "params.yaml"
     params.preset(name, path)
-    written, overlay = load(path).model_dump(), read((ROOT / PRESETS / f"{name}.yaml").read_text())
-    expected = read(DEFAULT)
-    for key, value in overlay.items():
-        if isinstance(value, dict):
-            expected[key].update(value)
-        else:
-            expected[key] = value
-    assert written == expected
+    expected, overlays = read(DEFAULT), []
+    while name:
+        overlays.append(read((ROOT / PRESETS / f"{name}.yaml").read_text()))
+        name = overlays[-1].pop("extends", None)
+    for overlay in reversed(overlays):
+        for key, value in overlay.items():
+            expected[key] = expected[key] | value if isinstance(value, dict) else value
+    assert load(path).model_dump() == expected
 
 
 def test_networks_are_the_product_of_the_lists():
@@ -153,6 +153,7 @@ INTEGERS = {
     "data.image_size": 1,
     "data.train_limit": 4,
     "data.test_limit": 1,
+    "data.workers": 0,
     "search.channels": 1,
     "search.layers": 3,
     "search.nodes": 1,
@@ -166,15 +167,19 @@ INTEGERS = {
     "evaluate.crop_padding": 0,
     "evaluate.cutout": 0,
     "gradcam.index": 0,
+    "gradcam.images": 1,
 }
-MAY_BE_NULL = ("data.image_size", "data.train_limit", "data.test_limit")
+MAY_BE_NULL = ("data.image_size", "data.train_limit", "data.test_limit", "gradcam.images")
 NO_NUMBER = ["0.1", "1e-4", "", True, False, None, [0.1], {"a": 1}]
 POSITIVE = [
     "search.learning_rate",
     "search.gradient_clip",
     "search.alpha_learning_rate",
+    "search.tau",
+    "search.tau_min",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
+    "gradcam.removed",
 ]
 NOT_NEGATIVE = [
     "search.learning_rate_min",
@@ -206,7 +211,7 @@ def test_an_integer_out_of_range(key, least):
     for value in (least - 1, -5):
         message = f"params.yaml: {key}: {value} is not allowed: must be at least {least}"
         assert refused(key, value) == message
-    most = 1024 if key == "threads" else 2**31 - 1
+    most = 1024 if key in ("threads", "data.workers") else 2**31 - 1
     assert refused(key, 10**30) == f"params.yaml: {key}: {10**30} is not allowed: must be at most {most}"
 
 
@@ -230,7 +235,7 @@ def test_a_number_that_is_negative(key):
         assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be at least 0"
 
 
-@pytest.mark.parametrize("key", FRACTIONS)
+@pytest.mark.parametrize("key", [*FRACTIONS, "gradcam.removed"])
 def test_a_fraction_of_one_or_more(key):
     for value in (1, 1.0, 7.5):
         assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be less than 1"
@@ -243,7 +248,7 @@ def test_every_number_is_tested():
     assert tested - numbers == {"seed", "threads", *MAY_BE_NULL}
 
 
-@pytest.mark.parametrize("key", ["search.flip", "evaluate.flip"])
+@pytest.mark.parametrize("key", ["search.flip", "evaluate.flip", "search.resized_crop", "evaluate.resized_crop"])
 @pytest.mark.parametrize("value", [0, 1, "no", "true", None])
 def test_what_is_not_true_or_false(key, value):
     assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be true or false"
@@ -271,6 +276,14 @@ def test_an_empty_text():
         ("precision", "fp16", "32 or 'bf16'; did you mean bf16?"),
         ("search.order", "frist", "'first' or 'second'; did you mean first?"),
         ("search.order", 2, "'first' or 'second'"),
+        ("search.algorithm", "GDAS", "'darts', 'gdas' or 'random'; did you mean gdas?"),
+        ("search.stem", "imagnet", "'cifar' or 'imagenet'; did you mean imagenet?"),
+        ("evaluate.stem", None, "'cifar' or 'imagenet'"),
+        (
+            "gradcam.method",
+            "gradcam",
+            "'GradCAM', 'GradCAM++', 'HiResCAM', 'ScoreCAM', 'EigenCAM' or 'LayerCAM'; did you mean GradCAM?",
+        ),
         ("data.name", "digit", "'digits', 'fashion_mnist', 'cifar10', 'cifar100' or 'folder'; did you mean digits?"),
         (
             "data.name",
@@ -281,7 +294,7 @@ def test_an_empty_text():
     ],
 )
 def test_a_word_that_is_not_among_those_allowed(key, value, allowed):
-    assert refused(key, value) == f"params.yaml: {key}: {value!r} is not allowed: must be {allowed}"
+    assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be {allowed}"
 
 
 @pytest.mark.parametrize(
@@ -304,6 +317,28 @@ def test_alpha_betas(value, message):
 def test_the_smallest_learning_rate_may_not_exceed_the_first(section):
     message = f"params.yaml: {section}.learning_rate_min: 0.2 is not allowed: must not exceed learning_rate (0.1)"
     assert refused(f"{section}.learning_rate_min", 0.2) == message
+
+
+def test_only_a_folder_streams():
+    message = "params.yaml: data.workers: 2 is not allowed: must be 0 for digits; folder alone streams"
+    assert refused("data.workers", 2) == message
+
+
+@pytest.mark.parametrize("section", ["search", "evaluate"])
+def test_a_resized_crop_needs_streamed_images_and_a_size(section):
+    tree = read(DEFAULT)
+    tree[section] |= {"resized_crop": True, "crop_padding": 0}
+    for data in ({}, {"name": "folder", "image_size": 32}, {"name": "folder", "workers": 1}):
+        tree["data"] = read(DEFAULT)["data"] | data
+        assert told(lambda: check(tree)).startswith(
+            f"params.yaml: {section}.resized_crop: true is not allowed: it needs"
+        )
+    tree["data"] |= {"name": "folder", "image_size": 32, "workers": 1}
+    check(tree)
+    tree[section]["crop_padding"] = 2
+    assert told(lambda: check(tree)).startswith(
+        f"params.yaml: {section}.crop_padding: 2 is not allowed: must be 0 with"
+    )
 
 
 @pytest.mark.parametrize(
@@ -345,25 +380,38 @@ def test_a_long_value_is_shortened():
 
 def test_a_value_of_many_lines():
     assert refused("seed", "a\nb") == "params.yaml: seed: 'a\\nb' is not allowed: must be an integer"
-    message = "params.yaml: search.spaces[0]: a b is no search space: known are darts, pibconv"
+    message = f"params.yaml: search.spaces[0]: a b is no search space: known are {KNOWN_SPACES}"
     assert refused("search.spaces", ["a\nb"]) == message
 
 
 # Names that do not exist
 
 
+KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5"
+
+
 def test_an_unknown_space():
     message = refused("search.spaces", ["darts", "pibcomv"])
-    end = "pibcomv is no search space: did you mean pibconv? (known: darts, pibconv)"
+    end = f"pibcomv is no search space: did you mean pibconv? (known: {KNOWN_SPACES})"
     assert message == f"params.yaml: search.spaces[1]: {end}"
     message = refused("search.spaces", ["x"])
-    assert message == "params.yaml: search.spaces[0]: x is no search space: known are darts, pibconv"
+    assert message == "params.yaml: search.spaces[0]: x is no search space: known are " + KNOWN_SPACES
 
 
 def test_an_unknown_genotype():
     message = refused("evaluate.genotypes", ["darts", "darts_v3"])
     assert message.startswith("params.yaml: evaluate.genotypes[1]: darts_v3 is no genotype: did you mean DARTS_V")
-    assert message.endswith("(known: DARTS_V1, DARTS_V2, DARTS_PseudoInvBn, darts, pibconv)")
+    known = "DARTS_V1, DARTS_V2, DARTS_PseudoInvBn, darts, pibconv, darts_random_0, pibconv_random_0"
+    assert message.endswith(f"(known: {known})")
+    assert "did you mean darts_random_0?" in refused("evaluate.genotypes", ["darts_random"])
+
+
+def test_random_genotypes_are_of_any_known_space():
+    tree = read(DEFAULT)
+    tree["evaluate"]["genotypes"] += ["darts_random_3", "convnext_random_0", "pibconv_f4.5_random_11"]
+    assert "pibconv_f4.5_random_11-3-0" in check(tree).evaluate.networks()
+    assert "is no genotype" in refused("evaluate.genotypes", ["dart_random_1"])
+    assert "is no genotype" in refused("evaluate.genotypes", ["darts_random_01"])
 
 
 def test_a_genotype_of_a_space_that_is_not_searched():
@@ -378,7 +426,7 @@ def test_an_unknown_network(name):
     message = refused("gradcam.networks", ["DARTS_V2-2-0", name])
     start = f"params.yaml: gradcam.networks[1]: {name} is no evaluated network: did you mean DARTS_V2-"
     assert message.startswith(start)
-    assert message.endswith("pibconv-2-0, pibconv-3-0)")
+    assert "pibconv-2-0, pibconv-3-0, " in message
 
 
 def test_a_network_where_none_is_evaluated():
@@ -635,6 +683,25 @@ def test_the_command_writes_a_preset(project):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "params.yaml now holds the preset mine; `dvc repro` runs what it changes\n"
     assert load().seed == 3
+
+
+def test_a_preset_may_extend_another(project):
+    overlay(project, "seed: 3\nthreads: 2\n")
+    for name, text in (("more", "extends: mine\nseed: 4\n"), ("most", "extends: more\ndevice: cpu\n")):
+        (project / "presets" / f"{name}.yaml").write_text(text)
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True, env=ENVIRONMENT)
+    params.preset("most")
+    assert (load().seed, load().threads, load().device) == (4, 2, "cpu")
+    assert "extends" not in (project / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "extended, message", [("mone", "extends: mone is no preset: did you mean mine"), ("mine", "extends itself")]
+)
+def test_a_preset_that_extends_nothing_or_itself(project, extended, message):
+    overlay(project, f"extends: {extended}\nseed: 3\n")
+    found = told(lambda: params.preset("mine"))
+    assert found.startswith("presets/mine.yaml: extends: ") and message in found
 
 
 REFUSAL = "params.yaml: has changes that git does not hold; commit them or undo them (git restore params.yaml) first"

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, TINY, Project
+from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project
+from PIL import Image
 from ruamel.yaml import YAML
 
 from nas.files import sha256
 from nas.params import check
 
-EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0"}
+EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
 STAGES = {"prepare", "search@darts", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
 
 Copy = Callable[[Project], Project]
@@ -41,12 +43,58 @@ def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, co
     project = copy_of(finished)
     project.set(gradcam={"index": 1})
     assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    project.set(gradcam={"method": "EigenCAM", "images": 8})
+    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    metrics = json.loads((project.folder / "results/gradcam/DARTS_V2-2-0/metrics.json").read_text())
+    assert metrics["images"] == 8
+
+
+def test_a_random_genotype_more_runs_its_evaluation_and_what_summarises(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "darts_random_1"]})
+    assert set(project.repro()) == {"derive", "evaluate@darts_random_1-2-0", "complexity", "report"}
+    assert "more accurate than" in (project.folder / "results/report.md").read_text()
+
+
+@pytest.mark.parametrize("algorithm", ["gdas", "random"])
+def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(search={"algorithm": algorithm}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
+    assert set(project.repro()) == {"search@darts", "derive", "evaluate@darts-2-0", "complexity", "report"}
+    report = (project.folder / "results/report.md").read_text()
+    assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
+    project.run("dvc", "metrics", "diff")
+    project.run("dvc", "plots", "diff", "--json")
+
+
+def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    generator = np.random.default_rng(0)
+    for i in range(36):
+        path = project.folder / "pictures" / ("train" if i < 24 else "test") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(256, size=(40, 44, 3), dtype=np.uint8)).save(path)
+    small = {"channels": 2, "batch_size": 5, "stem": "imagenet"}
+    project.set(
+        data={"name": "folder", "root": "pictures", "image_size": 36, "train_limit": None, "test_limit": None},
+        search=small,
+        evaluate=small | {"genotypes": ["DARTS_V2", "darts"]},
+        gradcam={"classes": ["a", "b"]},
+    )
+    assert "search@darts" in project.repro()
+    in_memory = hashes(project.folder / "results")
+    shutil.rmtree(project.folder / "models")
+    project.set(data={"workers": 2})
+    assert {"prepare", "search@darts", "evaluate@darts-2-0", "gradcam@DARTS_V2-2-0"} <= set(project.repro())
+    streamed = hashes(project.folder / "results")
+    assert {name for name in in_memory if in_memory[name] != streamed[name]} == {"report.md", "report.html"}
+    assert (project.folder / "data/prepared/train.safetensors").stat().st_size < 24 * 3 * 36 * 36
 
 
 def test_a_layer_count_more_runs_what_is_new_and_one_less_what_summarises(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(evaluate={"layers": [2, 3]})
-    new = {"evaluate@DARTS_V2-3-0", "evaluate@darts-3-0"}
+    new = {"evaluate@DARTS_V2-3-0", "evaluate@darts-3-0", "evaluate@darts_random_0-3-0"}
     assert set(project.repro()) == new | {"complexity", "report"}
     assert "| DARTS_V2 | 3 | **" in (project.folder / "results/report.md").read_text()
     project.set(evaluate={"layers": [2]})
@@ -229,6 +277,19 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     project.set(search={"epochs": 40})
     output = project.run("dvc", "repro", "search@darts").stdout
     assert "resumed after epoch" in output
+
+
+@pytest.mark.parametrize("study", sorted(p.name for p in (ROOT / "studies").iterdir() if (p / "params.yaml").exists()))
+def test_a_study_can_be_repeated_and_its_report_written_anew(study: str, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    shutil.copytree(ROOT / "studies", project.folder / "studies")
+    shutil.copy(ROOT / "studies" / study / "params.yaml", project.folder / "params.yaml")
+    assert check(YAML(typ="safe").load((project.folder / "params.yaml").read_text()))
+    report = project.folder / "studies" / study / "results/report.md"
+    kept = report.read_text()
+    report.unlink()
+    project.run(sys.executable, "-m", "studies.report", study)
+    assert report.read_text() == kept
 
 
 def test_the_tiny_parameters_are_valid() -> None:

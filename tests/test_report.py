@@ -13,8 +13,10 @@ from nas import published
 from nas.errors import UserError
 from nas.report import Contents, write
 
-RECIPES = {"Search": {"epochs": 1, "order": "second", "channels": 2, "layers": 3, "nodes": 1}} | {
-    "Evaluation": {"epochs": 2, "channels": 4}
+RECIPES = {
+    "Search": {"algorithm": "darts", "order": "second", "epochs": 1, "channels": 2, "layers": 3, "nodes": 1},
+    "Evaluation": {"epochs": 2, "channels": 4},
+    "Grad-CAM": {"method": "GradCAM", "removed": 0.2},
 }
 
 
@@ -37,8 +39,7 @@ def results(finished: Project, tmp_path: Path) -> Path:
 
 def table(text: str, heading: str) -> list[list[str]]:
     """The cells of the first table under a heading, without the header."""
-    section = text.split(f"## {heading}\n")[1]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    lines = [line for line in section(text, f"## {heading}").splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return rows[2 : 2 + next((i for i, row in enumerate(rows[2:]) if len(row) != len(rows[0])), len(rows))]
 
@@ -49,13 +50,116 @@ def test_numbers_are_those_of_the_metrics(results: Path) -> None:
     assert len(rows) == 2
     for row, run in zip(rows, ("DARTS_V2-2-0", "darts-2-0"), strict=True):
         metrics = json.loads((results / "evaluate" / run / "metrics.json").read_text())
-        genotype, layers, top1, top5, params, gmac, _ = row
+        genotype, layers, top1, _, params, _, gmac, _, top5 = row
         assert f"{genotype}-{layers}-0" == run
         assert top1 == f"**{metrics['top1']:.2f}**"
         assert top5 == f"{metrics['top5']:.2f}"
-        assert params == f"{metrics['params'] / 1e6:.4f}"
-        assert gmac == f"{metrics['gmac']:.4f}"
-    assert [row[-1] for row in rows] == ["*54.52*", "–"]  # Table 1 has DARTS_V2 at 2 layers
+        assert float(params) == pytest.approx(metrics["params"] / 1e6, rel=1e-3)
+        assert float(gmac) == pytest.approx(metrics["gmac"], rel=1e-3)
+    assert [row[3:8:2] for row in rows] == [["*54.52*", "*0.082*", "*0.035*"], 3 * ["–"]]  # Table 1, last of DARTS_V2
+
+
+RECIPE = "digits, 2 epochs, C = 4, on cpu"
+
+
+def test_no_number_of_ours_stands_without_its_recipe(results: Path) -> None:
+    networks = [("DARTS_V2", 2, [0]), ("darts", 2, [0]), ("darts_random_0", 2, [0])]
+    write(results, contents(networks=networks))
+    text = (results / "report.md").read_text()
+    for heading in ("# Report", "## Test accuracy", "## Found or random"):
+        assert RECIPE in section(text, heading)
+    assert "1 epochs (darts, second order, C = 2, 3 layers, 1 nodes) on digits, on cpu" in section(text, "## Search")
+    assert "digits, 2 epochs; measured on cpu" in section(text, "## Grad-CAM")
+
+
+def test_a_random_algorithm_is_said_to_have_searched_nothing(results: Path) -> None:
+    recipes = RECIPES | {"Search": RECIPES["Search"] | {"algorithm": "random"}}
+    for file in ("metrics.json", "history.csv"):
+        (results / "search/darts" / file).unlink()
+    write(results, contents(recipes=recipes))
+    assert "drawn from its space" in section((results / "report.md").read_text(), "## Search")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, before the next of its level."""
+    after = f"\n{text}".split(f"\n{heading}\n")[1]
+    return after.split("\n## ")[0]
+
+
+def set_metrics(results: Path, run: str, **values: float) -> None:
+    """Metrics of an evaluated network, copied from DARTS_V2-2-0's and changed."""
+    source = results / "evaluate/DARTS_V2-2-0"
+    if not (results / "evaluate" / run).exists():
+        shutil.copytree(source, results / "evaluate" / run)
+    for cell in ("normal", "reduce"):
+        drawing = results / "genotypes" / f"{run.rsplit('-', 2)[0]}-{cell}.png"
+        if not drawing.exists():
+            shutil.copy(results / f"genotypes/darts-{cell}.png", drawing)
+    metrics = json.loads((source / "metrics.json").read_text())
+    (results / "evaluate" / run / "metrics.json").write_text(json.dumps(metrics | values))
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "difference"), [(91.0, "beats", "+5.00"), (88.0, "does not beat", "+2.00")]
+)
+def test_the_found_genotype_is_judged_by_the_random_ones(results: Path, found, verdict, difference) -> None:
+    drawn = (80.0, 88.0, 90.0)
+    set_metrics(results, "darts-3-0", top1=found)
+    for i, top1 in enumerate(drawn):
+        set_metrics(results, f"darts_random_{i}-3-0", top1=top1)
+        set_metrics(results, f"darts_random_{i}-2-0", top1=99.0)  # of another depth: no equal budget
+    networks = [(f"darts_random_{i}", layers, [0]) for i in range(3) for layers in (2, 3)] + [("darts", 3, [0])]
+    write(results, contents(networks=networks))
+    text = section((results / "report.md").read_text(), "## Found or random")
+    assert f"| darts | 3 | **{found:.2f}** | 3 | 86.00 ± 5.29 | 90.00 |" in text
+    beaten = sum(found > top1 for top1 in drawn)
+    assert f"**{verdict}** the random ones: it is more accurate than {beaten} of 3, {difference} points" in text
+
+
+def test_the_roadmap_takes_the_deepest_networks_that_all_spaces_share(results: Path) -> None:
+    found = {"pibconv": {8: 80.0, 20: 85.0}, "darts": {8: 70.0, 20: 75.0, 30: 99.0}, "pibconv_f3": {20: 79.5}}
+    for name, accuracies in found.items():
+        for layers, top1 in accuracies.items():
+            set_metrics(results, f"{name}-{layers}-0", top1=top1, gmac=0.25)
+    networks = [(name, layers, [0]) for name, accuracies in found.items() for layers in accuracies]
+    write(results, contents(networks=networks, spaces=[]))
+    text = (results / "report.md").read_text()
+    rows = [row[:5] for row in table(text, "Roadmap")]
+    assert rows == [  # in the paper's order, with Fig. 1's figures
+        ["darts", "**75.00**", "*97.24*", "0.25", "*0.547*"],
+        ["pibconv", "**85.00**", "*97.76*", "0.25", "*0.969*"],
+        ["pibconv_f3", "**79.50**", "–", "0.25", "–"],
+    ]
+    assert "20 layers, digits, 2 epochs" in section(text, "## Roadmap")
+    write(results, contents(networks=[("darts", 8, [0]), ("DARTS_V2", 2, [0])], spaces=[]))
+    assert "## Roadmap" not in (results / "report.md").read_text()
+
+
+@pytest.mark.parametrize("skips, warned", [(0, False), (1, True), (2, True)])
+def test_a_cell_that_skip_connections_took_over_is_warned_of(results: Path, skips: int, warned: bool) -> None:
+    path = results / "search/darts/metrics.json"  # one node: two edges in each cell
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"skips_normal": 0, "skips_reduce": skips}))
+    write(results, contents())
+    text = (results / "report.md").read_text()
+    assert (f"In the reduction cell of darts, {skips} of 2 edges are skip connections" in text) is warned
+    assert "normal cell of darts, 0" not in text
+
+
+def test_weights_per_block_stand_beside_the_equations(results: Path) -> None:
+    write(results, contents())
+    rows = {row[0]: row[1:] for row in table((results / "report.md").read_text(), "Weights per block")}
+    # C = 36: 2·4·36² + 9·36; (2 + 1)·36² + 2·9·36, and 9·36 more as built
+    assert rows["convnext_3x3"] == ["4", "3", "10692", "*10692*", "+0", "1.00"]
+    assert rows["pib_conv_3x3"] == ["2", "3", "4860", "*4536*", "+324", "0.45"]
+
+
+def test_grad_cam_tells_what_the_heat_is_worth(results: Path) -> None:
+    write(results, contents())
+    (row,) = table((results / "report.md").read_text(), "Grad-CAM")
+    metrics = json.loads((results / "gradcam/DARTS_V2-2-0/metrics.json").read_text())
+    keys = ("confidence", "drop", "other_drop", "random_drop")
+    assert row == ["DARTS_V2-2-0", *(f"{100 * metrics[key]:.1f}" for key in keys)]
+    assert metrics["images"] == 64
 
 
 def test_complexity_stands_beside_the_papers_table(results: Path) -> None:
@@ -80,7 +184,7 @@ def test_several_seeds_give_mean_and_deviation(results: Path) -> None:
 def test_only_what_the_lists_name_is_shown(results: Path) -> None:
     write(results, contents(spaces=[], networks=[("DARTS_V2", 2, [0])], gradcam=[]))
     text = (results / "report.md").read_text()
-    assert "| darts |" not in text
+    assert "\n| darts |" not in text.split("## Recipe")[0]
     assert "\n## Search\n" not in text
     assert "\n## Grad-CAM\n" not in text
     assert sorted(p.name for p in (results / "figures").iterdir()) == ["accuracy.png", "training.png"]

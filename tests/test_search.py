@@ -7,15 +7,21 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from nas import supernet as supernet_module
 from nas.data import Batches
 from nas.search import AlphaRecipe, first_order, functional_loss, search, second_order
 from nas.spaces import SearchSpace
 from nas.supernet import Supernet
-from nas.training import Recipe
+from nas.training import Checkpoint, Recipe
 
 RECIPE = Recipe(
     epochs=2, learning_rate=0.1, learning_rate_min=0.0, momentum=0.9, weight_decay=3e-4, gradient_clip=5.0, precision=32
 )
+
+
+def alpha_recipe(**changes: object) -> AlphaRecipe:
+    given = {"algorithm": "darts", "order": "first", "tau": 10.0, "tau_min": 1.0}
+    return AlphaRecipe(**(given | {"learning_rate": 0.01, "betas": (0.5, 0.999), "weight_decay": 0.0} | changes))
 
 
 def smooth_problem(seed: int = 0):
@@ -143,23 +149,25 @@ def loaders(count: int = 24) -> tuple[Batches, Batches, Batches]:
     return train[0], train[1], Batches(*halves[1], **options)
 
 
-def run(order: str, epochs: int = 2, **options) -> tuple[Supernet, list[dict], list[dict]]:
+def run(order: str, epochs: int = 2, key: str | None = None, **options) -> tuple[Supernet, list[dict], list[dict]]:
+    """Search by DARTS of an `order`, or by "gdas"."""
     supernet = small_supernet()
     recipe = Recipe(**(vars(RECIPE) | {"epochs": epochs} | options))
-    alpha_recipe = AlphaRecipe(order, 0.01, (0.5, 0.999), 1e-3)
-    history, alphas = search(supernet, *loaders(), recipe, alpha_recipe, seed=1)
+    how = {"algorithm": "gdas"} if order == "gdas" else {"order": order}
+    alpha = alpha_recipe(weight_decay=1e-3, **how)
+    history, alphas = search(supernet, *loaders(), recipe, alpha, seed=1, key=key)
     return supernet, history, alphas
 
 
-@pytest.mark.parametrize("order", ["first", "second"])
-def test_search_learns_and_tells_how(order: str) -> None:
-    supernet, history, alphas = run(order, epochs=12)
-    assert [row["epoch"] for row in history] == list(range(1, 13))
+@pytest.mark.parametrize("order, epochs", [("first", 12), ("second", 12), ("gdas", 40)])
+def test_search_learns_and_tells_how(order: str, epochs: int) -> None:
+    supernet, history, alphas = run(order, epochs)
+    assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
     assert history[-1]["valid_top1"] > 80
     edges, operations = supernet.alphas_normal.shape
-    assert len(alphas) == 13 * 2 * edges * operations
-    last = [row["weight"] for row in alphas if row["epoch"] == 12 and row["cell"] == "normal"]
+    assert len(alphas) == (epochs + 1) * 2 * edges * operations
+    last = [row["weight"] for row in alphas if row["epoch"] == epochs and row["cell"] == "normal"]
     assert last == supernet.alphas_normal.softmax(1).flatten().tolist()
     for e in range(edges):
         assert math.fsum(last[e * operations : (e + 1) * operations]) == pytest.approx(1, abs=1e-6)
@@ -176,15 +184,60 @@ def test_orders_differ_and_each_repeats_to_the_bit() -> None:
     assert not torch.equal(first[0].alphas_normal, second[0].alphas_normal)
 
 
+def test_gdas_draws_with_a_temperature_that_falls_linearly_from_10_to_1(monkeypatch) -> None:
+    """Dong & Yang (2019): τ is large at first, so that the gradient reaches all operations alike, then small."""
+    seen: list[float] = []
+    draw = supernet_module.one_hot_sample
+    monkeypatch.setattr(supernet_module, "one_hot_sample", lambda a, t: seen.append(t) or draw(a, t))
+    run("gdas", epochs=4)
+    # Two kinds of cell, a pass for α and one for the weights, three batches an epoch.
+    assert seen == [t for t in (10.0, 7.0, 4.0, 1.0) for _ in range(2 * 2 * 3)]
+    recipe = alpha_recipe(algorithm="gdas")
+    assert recipe.temperature_at(0, 1) == 10
+    assert alpha_recipe().temperature_at(3, 4) is None
+
+
+def test_gdas_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    supernet, history, alphas = run("gdas", epochs=4)
+    assert history == run("gdas", epochs=4)[1]
+    epochs_before_the_crash = 2
+    save = Checkpoint.save
+
+    def crash_after(self, records: list[dict]) -> None:
+        save(self, records)
+        if len(records) == epochs_before_the_crash:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", crash_after)
+        with pytest.raises(KeyboardInterrupt):
+            run("gdas", epochs=4, key="key")
+    resumed = run("gdas", epochs=4, key="key")
+    assert resumed[1:] == (history, alphas)
+    assert all(torch.equal(a, b) for a, b in zip(resumed[0].parameters(), supernet.parameters(), strict=True))
+
+
+def test_a_weights_step_of_gdas_leaves_operations_alone_that_were_not_drawn() -> None:
+    supernet = small_supernet()
+    before = {name: w.detach().clone() for name, w in supernet.weights().items()}
+    weights_half, alpha_half, _ = loaders(8)
+    recipe = Recipe(**(vars(RECIPE) | {"epochs": 1, "weight_decay": 0.1}))
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(algorithm="gdas"), seed=1)
+    moved = {name for name, w in supernet.weights().items() if not torch.equal(w, before[name])}
+    still = set(before) - moved
+    assert still and all(".operations." in name for name in still)
+    assert "stem.0.weight" in moved and "classifier.weight" in moved
+    assert any(".operations." in name for name in moved)
+
+
 def test_alpha_moves_by_adams_first_step() -> None:
     """After one step Adam has moved every α by its learning rate against the gradient's sign (m/√v = ±1)."""
     supernet = small_supernet()
     before = supernet.alphas_reduce.detach().clone()
     weights_half, alpha_half, _ = loaders(8)
     recipe = Recipe(**(vars(RECIPE) | {"epochs": 1}))
-    search(
-        supernet, weights_half, alpha_half, alpha_half, recipe, AlphaRecipe("first", 0.01, (0.5, 0.999), 0.0), seed=1
-    )
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(), seed=1)
     moved = (supernet.alphas_reduce.detach() - before).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=0)
 
@@ -194,9 +247,7 @@ def test_weights_step_is_clipped_sgd() -> None:
     supernet = small_supernet()
     weights_half, alpha_half, _ = loaders(8)
     recipe = Recipe(**(vars(RECIPE) | {"epochs": 1, "gradient_clip": 0.01, "weight_decay": 0.1}))
-    search(
-        supernet, weights_half, alpha_half, alpha_half, recipe, AlphaRecipe("first", 0.01, (0.5, 0.999), 0.0), seed=1
-    )
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(), seed=1)
     reference = small_supernet()
     with torch.no_grad():  # α steps before the weights
         for alpha, stepped in zip(reference.alphas(), supernet.alphas(), strict=True):

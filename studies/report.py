@@ -1,0 +1,32 @@
+"""The report of a kept study from its small results: python -m studies.report NAME.
+
+Reads studies/NAME/params.yaml and shows the networks that were evaluated, which may be fewer than its lists span.
+"""
+
+import sys
+from pathlib import Path
+
+from nas.errors import UserError
+from nas.params import load
+from nas.report import write
+from stages.report import contents
+
+HERE = Path(__file__).parent
+
+
+def main(name: str) -> None:
+    results = HERE / name / "results"
+    if not results.is_dir():
+        raise UserError(f"studies/{name}: there is no such study")
+    params = load(HERE / name / "params.yaml")
+    p = params.evaluate
+    spanned = [(genotype, layers, seed) for genotype in p.genotypes for layers in p.layers for seed in p.seeds]
+    networks = [(g, n, [s]) for g, n, s in spanned if (results / "evaluate" / f"{g}-{n}-{s}").is_dir()]
+    write(results, contents(params, networks))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as mistake:
+        sys.exit(f"error: {mistake}")
