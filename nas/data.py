@@ -288,7 +288,7 @@ def prepare(
     if image_size is not None and name != "folder":
         raise UserError(f"data.image_size: {image_size} is for the data set folder alone; set it to null for {name}")
     if workers and name != "folder":
-        raise UserError(f"data.workers: {workers} is for the data set folder alone; set it to 0 for {name}")
+        raise UserError(f"data.stream: {name} is in memory; only the data set folder streams")
     path = Path(root).expanduser()
     source = _folder_files(path, image_size, workers) if workers else READERS[name](path, image_size)
     train = _limit(source.train, train_limit, "train", seed)
@@ -645,7 +645,7 @@ class Batches:
         resized_crop: bool = False,
     ) -> None:
         if resized_crop and not isinstance(images, ImageFiles):
-            raise UserError("resized_crop: true needs images that are streamed: set data.workers to 1 or more")
+            raise UserError("resized_crop: true needs images that are streamed: set data.stream to true")
         self.images, self.labels = images, labels
         self.batch_size = batch_size
         # On the device from the start: a copy a batch would make a GPU wait for the host.

@@ -1,6 +1,7 @@
 """Where a network looks: class activation maps by the grad-cam library, and how well they find what decides."""
 
 import io
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from nas.data import normalise
 from nas.errors import UserError, suggest
@@ -201,13 +203,20 @@ def confidence_drop(
     confidences = []
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        heats = torch.cat([_maps(network, normalise(batch, mean, std), own.tolist(), method) for batch, own in batches])
+        bar = tqdm(total=2 * len(images), unit="image", disable=not sys.stderr.isatty())
+        heats = []
+        for batch, own in batches:
+            heats.append(_maps(network, normalise(batch, mean, std), own.tolist(), method))
+            bar.update(len(batch))
+        heats = torch.cat(heats)
         others = heats[_of_another(len(heats))]
         for (batch, own), heat, other in zip(batches, heats.split(batch_size), others.split(batch_size), strict=True):
             intact = normalise(batch, mean, std)
             altered = [_altered(*one, count) for one in zip(intact.cpu(), heat, other, strict=True)]
             versions = [intact, *(torch.stack(kind).to(images.device) for kind in zip(*altered, strict=True))]
             confidences.append(torch.stack([_confidence(network, version, own) for version in versions]))
+            bar.update(len(batch))
+        bar.close()
     confidence, *without = torch.cat(confidences, dim=1).cpu().double().mean(dim=1).tolist()
     return Merit(confidence, *(confidence - left for left in without))
 

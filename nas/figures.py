@@ -97,11 +97,12 @@ def crossings(rows: Sequence[Mapping[str, object]]) -> dict[str, list[float]]:
 
     The favoured operation of an edge is the one of the largest weight at the last epoch, none and skip_connect left
     out; its margin is its weight minus that of skip_connect. Where the margin changes sign, the epoch is interpolated
-    linearly. `rows` are those of `plot_alphas`, of one kind of cell.
+    linearly. `rows` are those of `plot_alphas`, of one kind of cell; what leads at their first epoch, by α's random
+    start, does not count.
 
     Raises ValueError if no row is of skip_connect, or none of another operation than none and skip_connect.
     """
-    return {edge: _sign_changes(margin.history) for edge, margin in _margins(rows).items()}
+    return {edge: _sign_changes(margin.history[1:]) for edge, margin in _margins(rows).items()}
 
 
 def plot_decision(rows: Sequence[Mapping[str, object]], kept: Collection[str], path: str | Path, *, title: str) -> None:

@@ -11,6 +11,8 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 
+from nas.errors import UserError
+
 
 class Identity(nn.Identity):
     """skip_connect at stride 1. A class of its own, because drop path spares it."""
@@ -135,25 +137,30 @@ class Conv7x1(nn.Sequential):
 class PIBConv(nn.Sequential):
     """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
 
-    Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one: two depthwise steps at
-    about 0.6 of the weights of a ConvNeXt block of the same F.
+    Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one: two depthwise steps, and
+    (F + 1)·C² weights in 1×1 convolutions where a ConvNeXt block of the same F has 2F·C².
 
     Parameters
     ----------
     expansion : float, default 2
-        F, at least 1. F·C is rounded to whole channels. The grouped convolution has gcd(C, F·C) groups: C of them
-        where F is whole; 1.5 makes it C/2 groups of 3 channels to 2.
+        F, at least 1. The grouped convolution has gcd(C, F·C) groups: C of them where F is whole; 1.5 makes it C/2
+        groups of 3 channels to 2.
 
     Raises
     ------
-    ValueError
-        If F is below 1.
+    UserError
+        If F is below 1, or F·C no whole number.
     """
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: float = 2) -> None:
         if expansion < 1:
-            raise ValueError(f"expansion: {expansion} is not allowed: must be at least 1")
+            raise UserError(f"expansion: {expansion} is not allowed: must be at least 1")
         wide = round(channels * expansion)
+        if abs(wide - channels * expansion) > 1e-6:
+            raise UserError(
+                f"channels: {channels} is not allowed: pib_conv widens it {expansion:g} times, which must give a whole "
+                "number of channels"
+            )
         super().__init__(
             depthwise(channels, kernel, stride),
             nn.BatchNorm2d(channels, affine=affine),

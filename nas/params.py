@@ -76,12 +76,12 @@ class Data(Section):
     image_size: Count | None
     train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
     test_limit: Count | None
-    workers: Annotated[int, Field(ge=0, le=1024)]
+    stream: bool
 
     @model_validator(mode="after")
     def _streamed(self) -> Self:
-        if self.workers and self.name != "folder":
-            raise ValueError(f"workers: {self.workers} is not allowed: must be 0 for {self.name}; folder alone streams")
+        if self.stream and self.name != "folder":
+            raise ValueError(f"stream: true is not allowed: must be false for {self.name}; folder alone streams")
         return self
 
 
@@ -129,6 +129,18 @@ class Search(Training):
     alpha_betas: Annotated[list[Fraction], AfterValidator(_two)]
     alpha_weight_decay: NonNegative
 
+    @model_validator(mode="after")
+    def _cooled(self) -> Self:
+        if self.tau_min > self.tau:
+            raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
+        return self
+
+    def in_use(self) -> dict:
+        """Those parameters that the algorithm heeds, the spaces apart."""
+        if self.algorithm == "random":
+            return self.model_dump(include={"algorithm", "nodes"})
+        return self.model_dump(exclude={"spaces"} | ({"tau", "tau_min"} if self.algorithm == "darts" else {"order"}))
+
 
 class Evaluate(Training):
     genotypes: _list_of(str)
@@ -173,10 +185,10 @@ class Params(Section):
                     f"{section}.crop_padding: {training.crop_padding} is not allowed: must be 0 with resized_crop, "
                     "which crops in its place"
                 )
-            if training.resized_crop and not (self.data.workers and self.data.image_size):
+            if training.resized_crop and not (self.data.stream and self.data.image_size):
                 raise ValueError(
                     f"{section}.resized_crop: true is not allowed: it needs images streamed from a folder "
-                    "(data.workers at least 1) and data.image_size"
+                    "(data.stream: true) and data.image_size"
                 )
         return self
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nas.data import Batches
+from nas.errors import suggest
 from nas.genotypes import weight_rows
 from nas.supernet import Supernet
 from nas.training import Checkpoint, Meter, Recipe, autocast, cross_entropy, run_epochs, test
@@ -31,6 +32,11 @@ class AlphaRecipe:
         Temperature of GDAS's draws in the first epoch and in the last; it falls linearly.
     learning_rate, weight_decay : float
     betas : pair of float
+
+    Raises
+    ------
+    ValueError
+        If there is no such algorithm or order.
     """
 
     algorithm: str
@@ -40,6 +46,11 @@ class AlphaRecipe:
     learning_rate: float
     betas: tuple[float, float]
     weight_decay: float
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.algorithm, ("darts", "gdas")), (self.order, ("first", "second"))):
+            if value not in known:
+                raise ValueError(f"{value} is unknown: {suggest(value, known)}")
 
     def optimizer(self, alphas: Sequence[nn.Parameter]) -> torch.optim.Adam:
         return torch.optim.Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
@@ -53,7 +64,8 @@ class AlphaRecipe:
 
 def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch) -> list[Tensor]:
     """∇α L_val(w, α): the weights are taken to be the best for any α (DARTS, ξ = 0)."""
-    return list(torch.autograd.grad(loss(weights, alpha_batch), alphas))
+    # GDAS may draw `none` so often that no path leads through a kind of cell: its gradient is 0 then.
+    return list(torch.autograd.grad(loss(weights, alpha_batch), alphas, materialize_grads=True))
 
 
 def second_order(

@@ -39,7 +39,7 @@ def run(main: Callable[..., None]) -> None:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in NO_MEMORY):
             raise
-        _fail(stage, "out of memory; lower batch_size, channels, layers or crop_padding")
+        _fail(stage, "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images")
 
 
 def _fail(stage: str, message: str) -> None:

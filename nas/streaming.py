@@ -6,6 +6,7 @@ outside the workers, or from a seed that was, so how many there are changes no b
 """
 
 import functools
+import os
 import pickle
 import struct
 import sys
@@ -102,6 +103,11 @@ def count_values(images: Tensor) -> Tensor:
     return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
 
 
+def cpus() -> int:
+    """CPUs that this process may use: as many workers read. No result depends on it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 # What workers are called with, and what they do
 
 
@@ -184,8 +190,8 @@ def _in_workers(
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise UserError(
-            f"data.workers: a worker process was killed, as when memory runs out ({reason(error)}): "
-            "set data.workers or batch_size lower"
+            f"a process that reads images was killed, as when memory runs out ({reason(error)}): "
+            "set batch_size or data.image_size lower"
         ) from error
 
 

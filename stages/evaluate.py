@@ -14,10 +14,11 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
     from nas.complexity import count
     from nas.genotypes import load
     from nas.network import Network, check_image, save
+    from nas.streaming import cpus
 
     p = params.evaluate
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device, params.data.workers)
+    prepared = data.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     found = load(f"results/genotypes/{genotype}.json")
     run_seed = training.seed_for(params.seed, name)

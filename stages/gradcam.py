@@ -22,10 +22,11 @@ def main(params: Params, name: str, network: str) -> None:
     from nas.errors import UserError
     from nas.files import write_json
     from nas.network import load
+    from nas.streaming import cpus
 
     p = params.gradcam
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device, params.data.workers)
+    prepared = data.load("data/prepared", device, cpus())
     model = load(f"models/evaluate/{network}.safetensors").to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
     if not fits.items() <= model.built_from.items():
@@ -33,7 +34,9 @@ def main(params: Params, name: str, network: str) -> None:
     test = prepared.test
     shown = torch.stack([_image_of(prepared, i, label, p.index) for i, label in enumerate(p.classes)])
     chosen = torch.arange(len(test.labels), device=test.labels.device)
-    if p.images is not None and p.images < len(chosen):
+    if p.images is not None:
+        if p.images > len(chosen):
+            raise UserError(f"gradcam.images: {p.images} is more than the {len(chosen)} test images there are")
         generator = torch.Generator().manual_seed(training.seed_for(params.seed, "gradcam"))
         chosen = data.stratified(test.labels.cpu(), p.images, generator).to(device)
     merit = explain.confidence_drop(

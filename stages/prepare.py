@@ -6,6 +6,7 @@ from nas.stage import run
 
 def main(params: Params, name: str) -> None:
     from nas import data
+    from nas.streaming import cpus
 
     p = params.data
     data.prepare(
@@ -16,7 +17,7 @@ def main(params: Params, name: str) -> None:
         image_size=p.image_size,
         train_limit=p.train_limit,
         test_limit=p.test_limit,
-        workers=p.workers,
+        workers=cpus() if p.stream else 0,
     )
 
 

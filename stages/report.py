@@ -24,7 +24,6 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
     from nas.report import Contents
 
     p = params.evaluate
-    lists = {"search": {"spaces"}, "evaluate": {"genotypes", "layers", "seeds"}}
     return Contents(
         spaces=params.search.spaces,
         networks=networks,
@@ -32,8 +31,8 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
         recipes={
             "Run": {"seed": params.seed, "threads": params.threads, "precision": params.precision},
             "Data": params.data.model_dump(),
-            "Search": params.search.model_dump(exclude=lists["search"]),
-            "Evaluation": p.model_dump(exclude=lists["evaluate"]),
+            "Search": params.search.in_use(),
+            "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},
         },
         data=_described(params.data),

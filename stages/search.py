@@ -17,7 +17,7 @@ def draw(params: Params, name: str, space: str) -> None:
     skips = random_genotype(*drawn).skips()
     results = Path("results/search") / space
     write_csv(results / "alphas.csv", rows)
-    write_csv(results / "history.csv", [{"epoch": 0} | skips])
+    write_csv(results / "history.csv", [{"epoch": 0, "valid_top1": ""} | skips])  # the plot's column, to be found
     write_json(results / "metrics.json", skips)
 
 
@@ -30,11 +30,12 @@ def main(params: Params, name: str, space: str) -> None:
     from nas import data, training
     from nas.network import check_image
     from nas.search import AlphaRecipe, search
+    from nas.streaming import cpus
     from nas.supernet import Supernet
 
     p = params.search
     device = training.choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device, params.data.workers)
+    prepared = data.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"spaces"}) | {

@@ -14,7 +14,10 @@ from stages.report import contents
 HERE = Path(__file__).parent
 
 
-def main(name: str) -> None:
+def main(*names: str) -> None:
+    if len(names) != 1:
+        raise UserError("usage: python -m studies.report NAME")
+    name = names[0]
     results = HERE / name / "results"
     if not results.is_dir():
         raise UserError(f"studies/{name}: there is no such study")

@@ -209,7 +209,7 @@ def test_a_gpu_that_is_not_there(stage, project, run_stage, monkeypatch):
 def test_more_memory_than_there_is(project, run_stage):
     for padding in (10**6, 10**9):
         project.set(search={"crop_padding": padding})
-        message = "out of memory; lower batch_size, channels, layers or crop_padding"
+        message = "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images"
         assert run_stage("search", "darts") == message
 
 
@@ -521,6 +521,11 @@ def test_a_class_that_the_data_do_not_have(project, run_stage):
     assert line == "gradcam.classes[1]: dog is no class: known are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
 
 
+def test_more_images_than_there_are(project, run_stage):
+    project.set(gradcam={"images": 65})
+    assert run_stage("gradcam", "DARTS_V2-2-0") == "gradcam.images: 65 is more than the 64 test images there are"
+
+
 def test_an_image_that_a_class_does_not_have(project, run_stage):
     project.set(gradcam={"index": 50})
     line = run_stage("gradcam", "DARTS_V2-2-0")
@@ -680,8 +685,8 @@ def test_a_bug_keeps_its_traceback(project, run_stage, monkeypatch):
     [
         (UserError("two\nlines"), "two lines"),
         (OSError(28, "No space left on device", "results/x"), "[Errno 28] No space left on device: 'results/x'"),
-        (MemoryError(), "out of memory; lower batch_size, channels, layers or crop_padding"),
-        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "out of memory; lower batch_size, channels, layers or c"),
+        (MemoryError(), "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "out of memory; lower batch_size, channels, layers, c"),
         (KeyboardInterrupt(), "interrupted; run it again to go on from the last whole epoch"),
     ],
     ids=repr,

@@ -6,6 +6,7 @@ import reference
 import torch
 from torch import nn
 
+from nas.errors import UserError
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, PIBConv, relu_conv_norm
 
 PAPERS = [
@@ -94,8 +95,6 @@ def test_number_of_weights(name):
         (1.5, 6, 2),
         (4.5, 18, 2),
         (1.25, 5, 1),
-        (1.3, 5, 1),
-        (1.2, 5, 1),
         (2.75, 11, 1),
     ],
 )
@@ -120,9 +119,12 @@ def test_pibconv_expands_only_by_keyword():
         PIBConv(C, 1, True, 3, 3)
 
 
-def test_pibconv_does_not_narrow():
-    with pytest.raises(ValueError, match="expansion: 0.5 is not allowed: must be at least 1"):
+def test_pibconv_does_not_narrow_and_has_whole_channels():
+    with pytest.raises(UserError, match="expansion: 0.5 is not allowed: must be at least 1"):
         PIBConv(C, 1, True, kernel=3, expansion=0.5)
+    with pytest.raises(UserError, match="channels: 15 is not allowed: pib_conv widens it 1.5 times"):
+        OPERATIONS["pib_conv_f1.5_3x3"](15, 1, True)
+    PIBConv(10, 1, True, kernel=3, expansion=1.1)  # 11.000000000000002
 
 
 def test_skip_at_stride_1_is_the_identity_that_drop_path_spares():

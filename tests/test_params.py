@@ -153,7 +153,6 @@ INTEGERS = {
     "data.image_size": 1,
     "data.train_limit": 4,
     "data.test_limit": 1,
-    "data.workers": 0,
     "search.channels": 1,
     "search.layers": 3,
     "search.nodes": 1,
@@ -211,7 +210,7 @@ def test_an_integer_out_of_range(key, least):
     for value in (least - 1, -5):
         message = f"params.yaml: {key}: {value} is not allowed: must be at least {least}"
         assert refused(key, value) == message
-    most = 1024 if key in ("threads", "data.workers") else 2**31 - 1
+    most = 1024 if key == "threads" else 2**31 - 1
     assert refused(key, 10**30) == f"params.yaml: {key}: {10**30} is not allowed: must be at most {most}"
 
 
@@ -248,7 +247,9 @@ def test_every_number_is_tested():
     assert tested - numbers == {"seed", "threads", *MAY_BE_NULL}
 
 
-@pytest.mark.parametrize("key", ["search.flip", "evaluate.flip", "search.resized_crop", "evaluate.resized_crop"])
+@pytest.mark.parametrize(
+    "key", ["search.flip", "evaluate.flip", "search.resized_crop", "evaluate.resized_crop", "data.stream"]
+)
 @pytest.mark.parametrize("value", [0, 1, "no", "true", None])
 def test_what_is_not_true_or_false(key, value):
     assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be true or false"
@@ -320,20 +321,33 @@ def test_the_smallest_learning_rate_may_not_exceed_the_first(section):
 
 
 def test_only_a_folder_streams():
-    message = "params.yaml: data.workers: 2 is not allowed: must be 0 for digits; folder alone streams"
-    assert refused("data.workers", 2) == message
+    message = "params.yaml: data.stream: true is not allowed: must be false for digits; folder alone streams"
+    assert refused("data.stream", True) == message
+
+
+def test_the_temperature_falls():
+    message = "params.yaml: search.tau_min: 11.0 is not allowed: must not exceed tau (10.0)"
+    assert refused("search.tau_min", 11.0) == message
+
+
+@pytest.mark.parametrize("algorithm", ["darts", "gdas", "random"])
+def test_parameters_in_use_are_those_that_the_algorithm_heeds(algorithm):
+    used = check(tree_with("search.algorithm", algorithm)).search.in_use()
+    assert "spaces" not in used and used["algorithm"] == algorithm and used["nodes"] == 2
+    assert ("order" in used, "tau" in used) == (algorithm == "darts", algorithm == "gdas")
+    assert ("epochs" in used) == (algorithm != "random")
 
 
 @pytest.mark.parametrize("section", ["search", "evaluate"])
 def test_a_resized_crop_needs_streamed_images_and_a_size(section):
     tree = read(DEFAULT)
     tree[section] |= {"resized_crop": True, "crop_padding": 0}
-    for data in ({}, {"name": "folder", "image_size": 32}, {"name": "folder", "workers": 1}):
+    for data in ({}, {"name": "folder", "image_size": 32}, {"name": "folder", "stream": True}):
         tree["data"] = read(DEFAULT)["data"] | data
         assert told(lambda: check(tree)).startswith(
             f"params.yaml: {section}.resized_crop: true is not allowed: it needs"
         )
-    tree["data"] |= {"name": "folder", "image_size": 32, "workers": 1}
+    tree["data"] |= {"name": "folder", "image_size": 32, "stream": True}
     check(tree)
     tree[section]["crop_padding"] = 2
     assert told(lambda: check(tree)).startswith(

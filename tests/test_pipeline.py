@@ -64,7 +64,7 @@ def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Pro
     report = (project.folder / "results/report.md").read_text()
     assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
     project.run("dvc", "metrics", "diff")
-    project.run("dvc", "plots", "diff", "--json")
+    assert "errors" not in json.loads(project.run("dvc", "plots", "diff", "--json").stdout)
 
 
 def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Pat
     assert "search@darts" in project.repro()
     in_memory = hashes(project.folder / "results")
     shutil.rmtree(project.folder / "models")
-    project.set(data={"workers": 2})
+    project.set(data={"stream": True})
     assert {"prepare", "search@darts", "evaluate@darts-2-0", "gradcam@DARTS_V2-2-0"} <= set(project.repro())
     streamed = hashes(project.folder / "results")
     assert {name for name in in_memory if in_memory[name] != streamed[name]} == {"report.md", "report.html"}
@@ -277,6 +277,22 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     project.set(search={"epochs": 40})
     output = project.run("dvc", "repro", "search@darts").stdout
     assert "resumed after epoch" in output
+
+
+def test_the_report_of_a_study_shows_the_networks_that_were_evaluated(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    study = project.folder / "studies/mine"
+    shutil.copytree(project.folder / "results", study / "results")
+    shutil.copy(ROOT / "studies/report.py", project.folder / "studies/report.py")
+    shutil.copy(project.folder / "params.yaml", study / "params.yaml")
+    shutil.rmtree(study / "results/evaluate/darts-2-0")
+    project.run(sys.executable, "-m", "studies.report", "mine")
+    report = (study / "results/report.md").read_text()
+    assert "| DARTS_V2 | 2 | **" in report and "| darts_random_0 | 2 | **" in report
+    assert "| darts | 2 | **" not in report
+    for arguments, told in (([], "usage: "), (["yours"], "studies/yours: there is no such study")):
+        done = project.run(sys.executable, "-m", "studies.report", *arguments, check=False)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {told}") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("study", sorted(p.name for p in (ROOT / "studies").iterdir() if (p / "params.yaml").exists()))

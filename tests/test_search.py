@@ -218,6 +218,23 @@ def test_gdas_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch) -> None:
     assert all(torch.equal(a, b) for a, b in zip(resumed[0].parameters(), supernet.parameters(), strict=True))
 
 
+def test_gdas_goes_on_when_its_draws_cut_a_cell_off() -> None:
+    """Where every edge is drawn `none`, nothing depends on α: its gradient is 0, not an error."""
+    supernet = small_supernet()
+    supernet.temperature = 1.0
+    with torch.no_grad():
+        supernet.alphas_reduce[:, supernet.space.operations.index("none")] = 1e4
+    batch = (torch.randn(8, 1, 8, 8), torch.randint(3, (8,)))
+    normal, reduce = first_order(functional_loss(supernet), supernet.weights(), supernet.alphas(), batch)
+    assert normal.eq(0).all() and reduce.isfinite().all()
+
+
+@pytest.mark.parametrize("wrong", [{"algorithm": "gads"}, {"order": "third"}])
+def test_an_unknown_algorithm_is_refused(wrong) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong.values()))} is unknown"):
+        alpha_recipe(**wrong)
+
+
 def test_a_weights_step_of_gdas_leaves_operations_alone_that_were_not_drawn() -> None:
     supernet = small_supernet()
     before = {name: w.detach().clone() for name, w in supernet.weights().items()}

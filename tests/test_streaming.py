@@ -235,7 +235,7 @@ def prepare_fails(root, *parts, **options):
 
 def test_streaming_is_for_folders_alone(tmp_path):
     run = lambda: data.prepare("digits", "unused", tmp_path / "out", seed=0, workers=1)  # noqa: E731
-    fails("data.workers: 1 ", "folder", "digits", run=run)
+    fails("data.stream: digits is in memory", "folder", "digits", run=run)
 
 
 @pytest.mark.parametrize("name", ["train/ant/0.jpg", "train/cat/6.png", "test/bee/1.png"])
@@ -328,7 +328,7 @@ def test_each_image_and_epoch_has_a_crop_of_its_own(pictures_copy, tmp_path):
 def test_resized_crop_needs_the_files(pictures, tmp_path):
     memory = prepared(pictures, tmp_path / "memory", 0)
     run = lambda: memory.batches(memory.train, batch_size=4, resized_crop=True)  # noqa: E731
-    fails("resized_crop: true ", "set data.workers to 1 or more", run=run)
+    fails("resized_crop: true ", "set data.stream to true", run=run)
 
 
 # Images that are gone, or not what they were
@@ -448,7 +448,7 @@ def test_threads_of_the_caller_do_not_hang_the_workers(folder):
 def test_a_worker_that_is_killed_ends_in_one_line(folder, monkeypatch):
     monkeypatch.setattr(streaming, "read_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     streamed = data.load(folder, "cpu", workers=2)
-    fails("data.workers: a worker process was killed", run=lambda: epoch(streamed, streamed.train))
+    fails("a process that reads images was killed", run=lambda: epoch(streamed, streamed.train))
 
 
 def test_a_bug_is_no_mistake_of_the_user(folder, monkeypatch):
