@@ -137,9 +137,9 @@ class Search(Training):
 
     def in_use(self) -> dict:
         """Those parameters that the algorithm heeds, the spaces apart."""
-        if self.algorithm == "random":
-            return self.model_dump(include={"algorithm", "nodes"})
-        return self.model_dump(exclude={"spaces"} | ({"tau", "tau_min"} if self.algorithm == "darts" else {"order"}))
+        unused = {"darts": {"tau", "tau_min"}, "gdas": {"order"}, "random": set(type(self).model_fields) - {"nodes"}}
+        idle = unused[self.algorithm] - {"algorithm"}
+        return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
 
 
 class Evaluate(Training):
