@@ -108,7 +108,7 @@ def _accuracy(report: Report) -> str:
     header = ("genotype", "eval. layers", "test acc. (%)", "paper's", "params (M)", "paper's", "GMAC", "paper's")
     recipe = report.contents.evaluation(report.evaluated)
     paper = [row._asdict() for row in published.PIBCONV_TABLE_1]
-    note = f"ours: {recipe}; paper: CIFAR-10, 600 epochs, C = 36"
+    note = f"ours: {recipe}; paper: {published.PIBCONV_RECIPE}"
     figures.plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
     runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in report.contents.networks for seed in seeds]
     columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
@@ -149,7 +149,7 @@ def _roadmap(report: Report) -> str:
         shown = (f"*{paper.accuracy:.2f}*", f"*{paper.gmac:g}*") if paper else ("–", "–")
         lines.append((row["genotype"], _percent(row), shown[0], f"{row['gmac']:.4g}", shown[1], f"{row['params']:.4g}"))
     recipe = f"ours: {rows[0]['layers']} layers, {report.contents.evaluation(rows)}"
-    note = f"{recipe}; paper: CIFAR-10, 20 layers, 600 epochs, C = 36"
+    note = f"{recipe}; paper: {published.PIBCONV_FIG_1_RECIPE}"
     figures.plot_roadmap(steps, report.folder / "roadmap.png", note=note)
     origin = "drawn from" if report.contents.recipes["Search"]["algorithm"] == "random" else "found in"
     header = ("space", "test acc. (%)", "paper's", "GMAC", "paper's", "params (M)")

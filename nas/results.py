@@ -9,7 +9,7 @@ from typing import Any
 from nas.errors import UserError, reason
 from nas.files import read_csv, require_columns
 
-TEXTS = ("cell", "edge", "operation", "table", "genotype", "image")
+TEXTS = ("cell", "edge", "operation")
 
 
 def damaged(path: Path, error: Exception) -> UserError:
