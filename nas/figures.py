@@ -1,12 +1,13 @@
-"""Every picture of the pipeline, as PNG files whose bytes depend on nothing but the arguments.
+"""Every picture of the pipeline, as PNG files, and GIF where it moves, whose bytes depend on nothing but the arguments.
 
 Each public function builds a figure and saves it; the builders (`_cell_figure`, `_alphas_figure`, …) return
 the figure itself. All figures are narrow, so that their text stays legible on a telephone. The PIBConv paper, whose
 figures some repeat, is Ahmadian et al., ICASSP 2023.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import cycle, pairwise
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import cycle, pairwise, product
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +21,15 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 from matplotlib.scale import FuncScale
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from PIL import Image
 
+from nas import genotypes
 from nas.files import whole_file
 
 DPI = 150
@@ -81,6 +85,28 @@ def draw_cell(edges: Sequence[tuple[str, int]], concat: Sequence[int], path: str
     title : one line above the drawing.
     """
     _save(_cell_figure(edges, concat, title), path)
+
+
+def animate_cell(rows: Sequence[Mapping[str, object]], path: str | Path, *, title: str) -> None:
+    """Animate how a search chooses the operations of one kind of cell: a frame an epoch, played once.
+
+    Every edge of the supernet's cell has a row that names its strongest operation other than none, in the colour that
+    `plot_alphas` gives that operation. Its lines widen with the softmax weight of that operation, the bar under its
+    name is divided by the weights of all operations, and it is faint at the epochs whose genotype leaves the edge out
+    (`nas.genotypes.derive` says which).
+
+    Parameters
+    ----------
+    rows : those of `plot_alphas`, of one kind of cell.
+    path : the GIF file to write.
+    title : one line above the drawing.
+
+    Raises
+    ------
+    ValueError
+        If an edge lacks the weight of an operation at an epoch.
+    """
+    _save_gif(_CellAnimation(rows, title).frames(), path)
 
 
 def plot_alphas(rows: Sequence[Mapping[str, object]], path: str | Path, *, title: str) -> None:
@@ -210,6 +236,26 @@ def _save(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
+def _palette() -> Image.Image:
+    """The colours of moving pictures, in an image that holds nothing else: each of ours in 16 shades up from white."""
+    shades = dict.fromkeys(_tint(colour, i / 16) for colour in (INK, *COLOURS) for i in range(17))
+    image = Image.new("P", (1, 1))
+    image.putpalette(b"".join(bytes.fromhex(shade[1:]) for shade in shades))
+    return image
+
+
+def _save_gif(frames: Sequence[Image.Image], path: str | Path) -> None:
+    """Save frames of one palette, to be played once: in six seconds, but within 100 to 500 ms a frame."""
+    palette = frames[0].getpalette()
+    # One colour more, the transparent one, stands for all pixels that stay as they are: they compress to little.
+    colours = {"palette": bytes([*palette, 255, 0, 255]), "transparency": len(palette) // 3, "optimize": True}
+    duration = min(max(6000 // len(frames) // 10 * 10, 100), 500)  # the format counts in hundredths of a second
+    several = {"save_all": True, "append_images": frames[1:], "duration": duration, "disposal": 1}
+    with whole_file(path) as temporary:
+        frames[0].save(temporary, format="GIF", **several, **colours)
+
+
+@cache
 def _text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width of a line of text in inches, `size` being in points."""
     font = FontProperties(family="DejaVu Sans", weight=weight)
@@ -221,8 +267,9 @@ def _legend_below(figure: Figure, handles: Sequence[Line2D], note: str = "") -> 
     bottom = _note_below(figure, _note_lines(note, figure.get_figwidth()))
     # The layout makes room for a legend at the figure's edge alone: its padding lifts it over the note.
     padding = 0.5 + 72 * bottom / STYLE["legend.fontsize"]
-    place = {"loc": "outside lower center", "borderaxespad": padding, "ncols": _legend_columns(figure, handles)}
-    figure.legend(handles=handles, frameon=False, **place)
+    place = {"loc": "outside lower center", "borderaxespad": padding}
+    columns = _legend_columns(figure.get_figwidth(), handles)
+    figure.legend(handles=handles, frameon=False, ncols=columns, **place)
     if engine := figure.get_layout_engine():
         engine.set(rect=(0, bottom / figure.get_figheight(), 1, 1 - bottom / figure.get_figheight()))
 
@@ -247,10 +294,10 @@ def _note_below(figure: Figure, lines: Sequence[str]) -> float:
     return NOTE_GAP + len(lines) * NOTE_LINE if lines else 0.0
 
 
-def _legend_columns(figure: Figure, handles: Sequence[Line2D]) -> int:
+def _legend_columns(width: float, handles: Sequence[Line2D]) -> int:
     size, symbol_and_gaps = STYLE["legend.fontsize"], 0.75
     column = max(_text_width(str(handle.get_label()), size) for handle in handles) + symbol_and_gaps
-    return min(max(1, int(figure.get_figwidth() / column)), len(handles))
+    return min(max(1, int(width / column)), len(handles))
 
 
 def _solid_and_dashed(solid: str, dashed: str, histories: Iterable[History]) -> list[Line2D]:
@@ -293,11 +340,12 @@ def _log_axis(axis: Axis, values: Sequence[float], margin: float = 1.6) -> None:
 ROW, GROUP_GAP, TRACK, TURN = 0.36, 0.2, 0.26, 0.11
 ARROW = 0.36
 INPUT_TOP, INPUT_WIDTH, NODE_WIDTH, BOX_PAD = 0.62, 0.66, 0.46, 0.15
+PILL = 0.28
 LABEL_SIZE, TITLE_SIZE = 11, 13
 
 
 class _Places(NamedTuple):
-    rows: list[float]  # y of the first of each node's rows
+    rows: list[list[float]]  # y of each node's rows
     bottom: float  # y of the lower side of the lowest node
     tracks: dict[int, tuple[float, float]]  # state -> x of its track, and y where it begins
     label_x: float  # left sides, of labels, nodes and the output
@@ -306,50 +354,65 @@ class _Places(NamedTuple):
     output_x: float
 
 
-def _places(edges: Sequence[tuple[str, int]]) -> _Places:
-    read = sorted({source for _, source in edges if source >= 2})
+def _places(sources: Sequence[Sequence[int]], operations: Iterable[str], pitch: float = ROW) -> _Places:
+    """Measure out a cell whose nodes have the `sources`, and whose rows lie `pitch` apart."""
+    read = sorted({source for node in sources for source in node if source >= 2})
     rows, y = [], INPUT_TOP + ROW + 0.42
-    for state in range(2, 2 + len(edges) // 2):
-        rows.append(y)
-        # A node that is read has a third row, for its way back to its track.
-        y += (3 if state in read else 2) * ROW + GROUP_GAP
+    for state, node in enumerate(sources, start=2):
+        rows.append([y + i * pitch for i in range(len(node))])
+        # A node that is read has one row more, for its way back to its track.
+        y += len(node) * pitch + (ROW if state in read else 0) + GROUP_GAP
     first = MARGIN + INPUT_WIDTH / 2
     second = first + INPUT_WIDTH + 0.1
     tracks = {0: (first, INPUT_TOP + ROW), 1: (second, INPUT_TOP + ROW)}
-    tracks |= {state: (second + TRACK * i, rows[state - 2] + 2 * ROW + TURN) for i, state in enumerate(read, start=1)}
+    tracks |= {state: (second + TRACK * i, rows[state - 2][-1] + pitch + TURN) for i, state in enumerate(read, start=1)}
     label_x = second + TRACK * len(read) + 0.34
-    label_width = max(_text_width(operation, LABEL_SIZE) for operation, _ in edges) + 0.24
+    label_width = max(_text_width(operation, LABEL_SIZE) for operation in operations) + 0.24
     node_x = label_x + label_width + ARROW
-    return _Places(
-        rows, rows[-1] + ROW + BOX_PAD, tracks, label_x, label_width, node_x, output_x=node_x + NODE_WIDTH + ARROW
-    )
+    bottom = rows[-1][-1] + BOX_PAD + pitch - ROW
+    return _Places(rows, bottom, tracks, label_x, label_width, node_x, output_x=node_x + NODE_WIDTH + ARROW)
 
 
 @rc_context(STYLE)
 def _cell_figure(edges: Sequence[tuple[str, int]], concat: Sequence[int], title: str) -> Figure:
-    at = _places(edges)
+    pairs = [edges[i : i + 2] for i in range(0, len(edges), 2)]
+    at = _places([[source for _, source in pair] for pair in pairs], [operation for operation, _ in edges])
     joined_inputs = [state for state in sorted(concat) if state < 2]
     bottom = at.bottom + len(joined_inputs) * ROW
-    width = max(at.output_x + NODE_WIDTH, MARGIN + _text_width(title, TITLE_SIZE, "bold")) + MARGIN
-    axes = _canvas(width, bottom + MARGIN)
-    axes.text(MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold", va="top", parse_math=False)
-    for state in (0, 1):
-        left, name = at.tracks[state][0] - INPUT_WIDTH / 2, _state_name(state)
-        _box(axes, left, INPUT_TOP, INPUT_WIDTH, ROW, name, _state_colour(state))
-    top = at.rows[0] - BOX_PAD
-    _box(axes, at.output_x, top, NODE_WIDTH, bottom - top, "$c_k$", INK)
-    for i, (operation, source) in enumerate(edges):
-        y, colour = at.rows[i // 2] + i % 2 * ROW, _state_colour(source)
-        _branch(axes, at.tracks[source], y, at.label_x, colour)
-        _label(axes, at.label_x, y, at.label_width, operation, colour)
-        _arrow(axes, at.label_x + at.label_width, at.node_x, y, colour)
+    axes = _cell_canvas(at, title, bottom + MARGIN)
+    _ends_of_cell(axes, at, bottom, _state_colour)
+    for pair, heights in zip(pairs, at.rows, strict=True):
+        for (operation, source), y in zip(pair, heights, strict=True):
+            colour = _state_colour(source)
+            _branch(axes, at.tracks[source], y, at.label_x, colour)
+            _label(axes, at.label_x, y, at.label_width, operation, colour)
+            _arrow(axes, at.label_x + at.label_width, at.node_x, y, colour)
     for i, state in enumerate(joined_inputs):
         y, colour = at.bottom + (i + 0.6) * ROW, _state_colour(state)
         _branch(axes, at.tracks[state], y, at.node_x, colour)
         _arrow(axes, at.node_x, at.output_x, y, colour)
-    for node, y in enumerate(at.rows):
-        _node(axes, node, y, at, in_output=node + 2 in concat)
+    for node in range(len(at.rows)):
+        _node(axes, node, at, _state_colour(node + 2), in_output=node + 2 in concat)
     return axes.figure
+
+
+def _cell_width(at: _Places, title: str) -> float:
+    return max(at.output_x + NODE_WIDTH, MARGIN + _text_width(title, TITLE_SIZE, "bold")) + MARGIN
+
+
+def _cell_canvas(at: _Places, title: str, height: float) -> Axes:
+    axes = _canvas(_cell_width(at, title), height)
+    axes.text(MARGIN, MARGIN, title, size=TITLE_SIZE, weight="bold", va="top", parse_math=False)
+    return axes
+
+
+def _ends_of_cell(axes: Axes, at: _Places, bottom: float, colour: Callable[[int], str]) -> None:
+    """Draw the inputs, each in its `colour`, and the output, down to `bottom`."""
+    for state in (0, 1):
+        left, name = at.tracks[state][0] - INPUT_WIDTH / 2, _state_name(state)
+        _box(axes, left, INPUT_TOP, INPUT_WIDTH, ROW, name, colour(state))
+    top = at.rows[0][0] - BOX_PAD
+    _box(axes, at.output_x, top, NODE_WIDTH, bottom - top, "$c_k$", INK)
 
 
 def _canvas(width: float, height: float) -> Axes:
@@ -364,52 +427,60 @@ def _state_colour(state: int) -> str:
     return COLOURS[state % len(COLOURS)]
 
 
-def _node(axes: Axes, node: int, y: float, at: _Places, *, in_output: bool) -> None:
-    state, colour = node + 2, _state_colour(node + 2)
-    _box(axes, at.node_x, y - BOX_PAD, NODE_WIDTH, ROW + 2 * BOX_PAD, str(node), colour)
+def _node(axes: Axes, node: int, at: _Places, colour: str, *, in_output: bool) -> None:
+    state, heights = node + 2, at.rows[node]
+    top, middle = heights[0] - BOX_PAD, (heights[0] + heights[-1]) / 2
+    pitch = heights[1] - heights[0]
+    bottom = heights[-1] + BOX_PAD + pitch - ROW
+    _box(axes, at.node_x, top, NODE_WIDTH, bottom - top, str(node), colour)
     if in_output:
-        _arrow(axes, at.node_x + NODE_WIDTH, at.output_x, y + ROW / 2, colour)
+        _arrow(axes, at.node_x + NODE_WIDTH, at.output_x, middle, colour)
     if state in at.tracks:
-        _way_back(axes, at.node_x + NODE_WIDTH / 2, y + ROW + BOX_PAD, y + 2 * ROW, at.tracks[state], colour)
+        _way_back(axes, at.node_x + NODE_WIDTH / 2, bottom, heights[-1] + pitch, at.tracks[state], colour)
 
 
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
-    tint = to_hex(0.82 + 0.18 * np.array(to_rgb(colour)))
-    shape = "round,pad=0,rounding_size=0.07"
-    axes.add_patch(
-        FancyBboxPatch((x, y), width, height, boxstyle=shape, fc=tint, ec=colour, lw=1.5, zorder=4, gid="box")
-    )
+    style = {"boxstyle": "round,pad=0,rounding_size=0.07", "fc": _tint(colour, 0.18), "ec": colour, "lw": 1.5}
+    axes.add_patch(FancyBboxPatch((x, y), width, height, zorder=4, gid="box", **style))
     axes.text(x + width / 2, y + height / 2, text, size=13, ha="center", va="center", zorder=5)
 
 
-def _label(axes: Axes, x: float, y: float, width: float, text: str, colour: str) -> None:
-    height = 0.28
-    shape = f"round,pad=0,rounding_size={height / 2}"
-    corner = (x, y - height / 2)
+def _tint(colour: str, share: float) -> str:
+    """Mix a share of the colour with white."""
+    return to_hex(1 - share * (1 - np.array(to_rgb(colour))))
+
+
+def _label(axes: Axes, x: float, y: float, width: float, text: str, colour: str) -> tuple[FancyBboxPatch, Text]:
+    shape = f"round,pad=0,rounding_size={PILL / 2}"
+    corner = (x, y - PILL / 2)
     outline = {"boxstyle": shape, "fc": "white", "ec": colour, "lw": 1.2, "gid": "pill"}
-    axes.add_patch(FancyBboxPatch(corner, width, height, zorder=4, **outline))
+    pill = axes.add_patch(FancyBboxPatch(corner, width, PILL, zorder=4, **outline))
     style = {"size": LABEL_SIZE, "ha": "center", "va": "center_baseline", "parse_math": False, "gid": "label"}
-    axes.text(x + width / 2, y, text, zorder=5, **style)
+    return pill, axes.text(x + width / 2, y, text, zorder=5, **style)
 
 
-def _arrow(axes: Axes, start: float, end: float, y: float, colour: str) -> None:
+def _arrow(axes: Axes, start: float, end: float, y: float, colour: str) -> FancyArrowPatch:
     style = {"arrowstyle": "-|>", "mutation_scale": 13, "shrinkA": 0, "shrinkB": 0, "lw": 1.6}
-    axes.add_patch(FancyArrowPatch((start, y), (end, y), color=colour, zorder=3, gid="arrow", **style))
+    return axes.add_patch(FancyArrowPatch((start, y), (end, y), color=colour, zorder=3, gid="arrow", **style))
 
 
-def _line(axes: Axes, points: list[tuple[float, float]], steps: str, colour: str, zorder: float) -> None:
+def _line(axes: Axes, points: list[tuple[float, float]], steps: str, colour: str, zorder: float) -> PathPatch:
     """Draw a line through `points`; a step is M to start, L to go straight, CC to round the first of two points."""
     codes = [{"M": Outline.MOVETO, "L": Outline.LINETO, "C": Outline.CURVE3}[step] for step in steps]
-    axes.add_patch(PathPatch(Outline(points, codes), fc="none", ec=colour, lw=1.8, zorder=zorder, gid="line"))
+    return axes.add_patch(PathPatch(Outline(points, codes), fc="none", ec=colour, lw=1.8, zorder=zorder, gid="line"))
 
 
 def _branch(axes: Axes, track: tuple[float, float], y: float, end: float, colour: str) -> None:
     """Follow a track down to row `y` and turn right, over the tracks in between."""
     x, start = track
     _line(axes, [(x, start), (x, y - TURN)], "ML", colour, 1)
-    # A white band under the line interrupts the tracks that it crosses: nothing joins there.
-    axes.add_patch(PathPatch(Outline([(x + TURN, y), (end, y)]), ec="white", lw=6, capstyle="butt", zorder=2))
+    _band(axes, x + TURN, end, y, 6)
     _line(axes, [(x, y - TURN), (x, y), (x + TURN, y), (end, y)], "MCCL", colour, 3)
+
+
+def _band(axes: Axes, start: float, end: float, y: float, width: float) -> None:
+    """Interrupt the tracks that a line will cross, `width` points high, in white: nothing joins there."""
+    axes.add_patch(PathPatch(Outline([(start, y), (end, y)]), ec="white", lw=width, capstyle="butt", zorder=2))
 
 
 def _way_back(axes: Axes, x: float, top: float, y: float, track: tuple[float, float], colour: str) -> None:
@@ -417,6 +488,148 @@ def _way_back(axes: Axes, x: float, top: float, y: float, track: tuple[float, fl
     to, start = track
     points = [(x, top), (x, y - TURN), (x, y), (x - TURN, y), (to + TURN, y), (to, y), (to, start)]
     _line(axes, points, "MLCCLCC", colour, 1)
+
+
+# The animation of a cell: the same drawing with a row for every edge of the supernet. States are grey, so that a colour
+# means an operation; from frame to frame nothing changes but the rows and the progress.
+
+BAR_PITCH, BAR, BAR_GAP = 0.45, 0.08, 0.03  # rows lie farther apart, for the bars under their pills
+HEAD = 0.1  # of the arrow into which a line leads, however thick
+THIN, THICK = 1.0, 7.0  # points
+NONE_COLOUR = "#DDDDDD"
+
+
+class _Choice(NamedTuple):
+    operation: str  # the strongest but none
+    weight: float
+    kept: bool  # by the genotype of the epoch
+
+
+class _Row(NamedTuple):
+    line: PathPatch
+    arrow: FancyArrowPatch
+    pill: FancyBboxPatch
+    label: Text
+    bar: list[Rectangle]  # a part an operation
+
+
+class _CellAnimation:
+    """The figure of a supernet's cell, which `show` brings to any of its `epochs`."""
+
+    @rc_context(STYLE)
+    def __init__(self, rows: Sequence[Mapping], title: str) -> None:
+        operations = list(dict.fromkeys(row["operation"] for row in rows))
+        nodes = max(_ends(row["edge"])[1] for row in rows) - 1
+        self.weights = _weight_tables(rows, operations, nodes)
+        self.choices = {epoch: _choices(operations, table) for epoch, table in self.weights.items()}
+        self.epochs = list(self.weights)
+        self.scale = _width_scale(len(operations), self.choices.values())
+        styles = _line_styles(operations)
+        self.colours = {name: NONE_COLOUR if name == "none" else styles[name]["color"] for name in operations}
+        axes, at = self._draw_cell(nodes, title)
+        self.figure = axes.figure
+        self.rows = [self._draw_row(axes, at, i, y) for heights in at.rows for i, y in enumerate(heights)]
+        self.counter, (self.all_epochs, self.past_epochs) = self._draw_progress(axes, at)
+
+    def _draw_cell(self, nodes: int, title: str) -> tuple[Axes, _Places]:
+        """Draw all that stays as it is."""
+        at = _places([range(2 + node) for node in range(nodes)], self.colours.keys() - {"none"}, BAR_PITCH)
+        handles = [Line2D([], [], color=colour, label=name, linewidth=6) for name, colour in self.colours.items()]
+        others = " other than none" if "none" in self.colours else ""
+        thin, thick = self.scale
+        note = (
+            f"Line width: softmax weight of the strongest operation{others}, from {thin:.2f} to {thick:.2f}. "
+            "Bar: weights of all operations. Faint: edges that the genotype of the epoch leaves out."
+        )
+        width = _cell_width(at, title)
+        legend = 0.3 + 0.23 * -(-len(handles) // _legend_columns(width, handles))
+        axes = _cell_canvas(at, title, at.bottom + legend + NOTE_GAP + NOTE_LINE * len(_note_lines(note, width)))
+        _legend_below(axes.figure, handles, note)
+        _ends_of_cell(axes, at, at.bottom, lambda state: PAPER)
+        for node in range(nodes):
+            _node(axes, node, at, PAPER, in_output=True)
+        return axes, at
+
+    def _draw_row(self, axes: Axes, at: _Places, source: int, y: float) -> _Row:
+        start, x, width = at.tracks[source][0] + TURN, at.label_x, at.label_width
+        _branch(axes, at.tracks[source], y, start, PAPER)
+        _band(axes, start, x, y, THICK + 4)
+        line = _line(axes, [(start, y), (at.node_x - HEAD, y)], "ML", PAPER, 3)
+        corner = (x, y + PILL / 2 + BAR_GAP)
+        bar = [axes.add_patch(Rectangle(corner, 0, BAR, lw=0, zorder=4, gid="bar")) for _ in self.colours]
+        return _Row(line, _arrow(axes, x + width, at.node_x, y, PAPER), *_label(axes, x, y, width, "", PAPER), bar)
+
+    def _draw_progress(self, axes: Axes, at: _Places) -> tuple[Text, list[Rectangle]]:
+        x, y = max(at.label_x, at.tracks[1][0] + INPUT_WIDTH / 2 + 0.2), INPUT_TOP + ROW - 0.06
+        width = (at.output_x + NODE_WIDTH - x) * (len(self.epochs) > 1)
+        bar = [axes.add_patch(Rectangle((x, y), width, 0.05, fc=colour, lw=0)) for colour in (FAINT, INK)]
+        return axes.text(x, y - 0.08, "", size=TITLE_SIZE, va="bottom"), bar
+
+    def show(self, epoch: int) -> None:
+        for row, weights, choice in zip(self.rows, self.weights[epoch], self.choices[epoch], strict=True):
+            self._show_choice(row, choice)
+            self._show_weights(row, weights, choice.kept)
+        first, last = self.epochs[0], self.epochs[-1]
+        self.counter.set_text(f"epoch {epoch}" + f" of {last}" * (last > first))
+        self.past_epochs.set_width(self.all_epochs.get_width() * (epoch - first) / max(last - first, 1))
+
+    def _show_choice(self, row: _Row, choice: _Choice) -> None:
+        colour = self.colours[choice.operation]
+        shown = colour if choice.kept else _tint(colour, 5 / 16)
+        width = float(np.interp(choice.weight, self.scale, (THIN, THICK)))
+        row.line.set(edgecolor=shown, linewidth=width)
+        row.arrow.set(color=shown, linewidth=min(width, 1.6), mutation_scale=11 + 1.6 * width)
+        row.pill.set(edgecolor=shown, facecolor=_tint(colour, 3 / 16) if choice.kept else "white")
+        row.label.set(text=choice.operation, color=INK if choice.kept else PAPER)
+
+    def _show_weights(self, row: _Row, weights: Sequence[float], kept: bool) -> None:
+        left, whole = row.pill.get_x(), row.pill.get_width()
+        for part, weight, colour in zip(row.bar, weights, self.colours.values(), strict=True):
+            part.set(x=left, width=weight * whole, facecolor=colour if kept else _tint(colour, 0.5))
+            left += weight * whole
+
+    @rc_context(STYLE)
+    def frames(self) -> list[Image.Image]:
+        palette, canvas = _palette(), self.figure.canvas
+        frames = []
+        for epoch in self.epochs:
+            self.show(epoch)
+            canvas.draw()
+            frame = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+            frames.append(frame.quantize(palette=palette, dither=Image.Dither.NONE))
+        return frames
+
+
+def _weight_tables(rows: Sequence[Mapping], operations: Sequence[str], nodes: int) -> dict[int, list[list[float]]]:
+    """The weights of each epoch, edges × operations, in node order."""
+    weights = {(row["epoch"], row["edge"], row["operation"]): row["weight"] for row in rows}
+    edges = [f"{source}-{target}" for source, target in genotypes.edges(nodes)]
+    epochs = sorted({row["epoch"] for row in rows})
+    for epoch, edge, operation in product(epochs, edges, operations):
+        if (epoch, edge, operation) not in weights:
+            raise ValueError(f"edge {edge} has no weight of {operation} at epoch {epoch}")
+    return {epoch: [[weights[epoch, edge, name] for name in operations] for edge in edges] for epoch in epochs}
+
+
+def _choices(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> list[_Choice]:
+    """What each edge, in node order, would be in a genotype."""
+    kept = {(i // 2, source) for i, (_, source) in enumerate(genotypes.strongest(operations, weights))}
+    choices = []
+    for (source, target), row in zip(genotypes.edges(len(kept) // 2), weights, strict=True):
+        eligible = {name: weight for name, weight in zip(operations, row, strict=True) if name != "none"}
+        best = max(eligible, key=eligible.get)
+        choices.append(_Choice(best, eligible[best], (target - 2, source) in kept))
+    return choices
+
+
+def _width_scale(operations: int, choices: Iterable[Sequence[_Choice]]) -> tuple[float, float]:
+    """The weights of the thinnest and the thickest line, over all epochs.
+
+    They reach from the weight where nothing is chosen, or less where none takes most of it, to the largest; but at
+    least to twice the former, so that the small leads of a short search do not look like decisions.
+    """
+    weights = [choice.weight for table in choices for choice in table]
+    return min(1 / operations, *weights), max(2 / operations, *weights)
 
 
 # Curves.
@@ -476,7 +689,7 @@ def _small_multiples(count: int, handles: Sequence[Line2D], title: str) -> tuple
     lines = -(-count // columns)
     panel, gap, above = 1.1 if count > 1 else 4.2, 0.38, 0.75  # inches
     figure = _new_figure(WIDTH, 1, layout=None)
-    legend = 0.3 + 0.23 * -(-len(handles) // _legend_columns(figure, handles))
+    legend = 0.3 + 0.23 * -(-len(handles) // _legend_columns(WIDTH, handles))
     below = legend + 0.5
     height = above + lines * panel + (lines - 1) * gap + below
     figure.set_figheight(height)

@@ -6,10 +6,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nas.errors import UserError, suggest
 from nas.files import require_columns
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
     from torch import Tensor
 
 Edge = tuple[str, int]
+
+CELLS = {"normal": "normal cell", "reduce": "reduction cell"}  # field of a Genotype, and what it is called
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Genotype:
     reduce_concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for cell in ("normal", "reduce"):
+        for cell in CELLS:
             edges = tuple((str(operation), _state(state)) for operation, state in getattr(self, cell))
             concat = tuple(_state(state) for state in getattr(self, f"{cell}_concat"))
             object.__setattr__(self, cell, edges)
@@ -71,11 +73,15 @@ class Genotype:
         """Names of the operations that either cell uses."""
         return {operation for operation, _ in self.normal + self.reduce}
 
+    def with_all(self, operation: str) -> Genotype:
+        """The same cells with `operation` on every edge: what it is worth alone, in the wiring that was found."""
+        cells = {cell: tuple((operation, state) for _, state in getattr(self, cell)) for cell in CELLS}
+        return replace(self, **cells)
+
     def skips(self) -> dict[str, int]:
         """Number of skip connections in each cell, as skips_normal and skips_reduce."""
         return {
-            f"skips_{cell}": sum(operation == "skip_connect" for operation, _ in getattr(self, cell))
-            for cell in ("normal", "reduce")
+            f"skips_{cell}": sum(operation == "skip_connect" for operation, _ in getattr(self, cell)) for cell in CELLS
         }
 
 
@@ -133,7 +139,8 @@ def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tens
     alphas_normal, alphas_reduce : Tensor, edges × operations
         α before the softmax, rows in node order: 2 edges into node 0, 3 into node 1, and so on.
     """
-    return _derive(operations, *(alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce)))
+    tables = (alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce))
+    return derive_from_weights(operations, dict(zip(CELLS, tables, strict=True)))
 
 
 def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict]:
@@ -157,7 +164,7 @@ def _nodes(count: int) -> int:
 def random_weights(operations: Sequence[str], nodes: int, seed: str) -> dict[str, list[list[float]]]:
     """The softmax of α ~ N(0, 1) for normal and reduce, edges × operations.
 
-    `_derive` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
+    `derive_from_weights` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
     """
     source = Random(seed)
 
@@ -165,7 +172,7 @@ def random_weights(operations: Sequence[str], nodes: int, seed: str) -> dict[str
         exponentials = [math.exp(source.gauss(0, 1)) for _ in operations]
         return [e / sum(exponentials) for e in exponentials]
 
-    return {cell: [softmax() for _ in edges(nodes)] for cell in ("normal", "reduce")}
+    return {cell: [softmax() for _ in edges(nodes)] for cell in CELLS}
 
 
 def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotype:
@@ -173,17 +180,36 @@ def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotyp
 
     The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
     """
-    return _derive(operations, *random_weights(operations, nodes, seed).values())
+    return derive_from_weights(operations, random_weights(operations, nodes, seed))
 
 
-def drawn_from(name: str) -> str | None:
-    """The space of a genotype that is to be drawn at random, ``SPACE_random_NUMBER``; None for another name."""
-    match = re.fullmatch(r"(.+)_random_(0|[1-9]\d*)", name)
-    return match[1] if match else None
+def found_name(space: str, seed: int, seeds: Sequence[int]) -> str:
+    """The name of the genotype that the search of `space` with `seed` finds: the space's for the first of `seeds`."""
+    return space if seed == seeds[0] else f"{space}_seed_{seed}"
 
 
-def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
-    """The genotype at the last epoch of an alphas.csv, given as its rows: epoch, cell, edge, operation, weight.
+class Label(NamedTuple):
+    """What a genotype's name says of how it is made from `base`.
+
+    `kind` is "random" (SPACE_random_NUMBER: drawn from the space), "seed" (SPACE_seed_NUMBER: found in it by the search
+    with that seed), "all" (GENOTYPE_all_OPERATION: that genotype's cells with one operation on every edge) or "", where
+    the name is a published one or a space's. `argument` is the number or the operation.
+    """
+
+    base: str
+    kind: str = ""
+    argument: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Label:
+        match = re.fullmatch(r"(?P<base>.+)_(?:(?:random|seed)_(?:0|[1-9]\d*)|all_.+?)", name)
+        return cls(match["base"], *name.removeprefix(f"{match['base']}_").split("_", 1)) if match else cls(name)
+
+
+def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """The operations, and of each cell the edges × operations softmax weights, at the last epoch of an alphas.csv.
+
+    `rows` are the file's: epoch, cell, edge, operation, weight.
 
     Raises
     ------
@@ -197,22 +223,25 @@ def derive_from_table(rows: Sequence[Mapping[str, str]]) -> Genotype:
     weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
     if not all(map(math.isfinite, weights.values())):
         raise ValueError("a weight is not finite")
-    nodes = _nodes(len({row["edge"] for row in final}))
-    names = [f"{source}-{target}" for source, target in edges(nodes)]
-    whole = [(cell, edge, operation) for cell in ("normal", "reduce") for edge in names for operation in operations]
+    names = [f"{source}-{target}" for source, target in edges(_nodes(len({row["edge"] for row in final})))]
+    whole = [(cell, edge, operation) for cell in CELLS for edge in names for operation in operations]
     if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:
         raise ValueError(f"epoch {last} does not have each operation on each edge of both cells once, in order")
-    tables = [[[weights[cell, edge, o] for o in operations] for edge in names] for cell in ("normal", "reduce")]
-    return _derive(operations, *tables)
+    return operations, {cell: [[weights[cell, edge, o] for o in operations] for edge in names] for cell in CELLS}
 
 
-def _derive(operations: Sequence[str], normal: list[list[float]], reduce: list[list[float]]) -> Genotype:
-    cells = [_strongest(operations, weights) for weights in (normal, reduce)]
-    concat = tuple(range(2, 2 + len(cells[0]) // 2))
-    return Genotype(cells[0], concat, cells[1], concat)
+def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> Genotype:
+    """`derive` from what `final_weights` reads: softmax weights, edges × operations, of normal and reduce."""
+    normal, reduce = (strongest(operations, cells[cell]) for cell in CELLS)
+    concat = tuple(range(2, 2 + len(normal) // 2))
+    return Genotype(normal, concat, reduce, concat)
 
 
-def _strongest(operations: Sequence[str], weights: list[list[float]]) -> tuple[Edge, ...]:
+def strongest(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> tuple[Edge, ...]:
+    """The edges that `derive` keeps of one cell, in node order: ``Genotype.normal`` or ``.reduce``.
+
+    `weights`: edges × operations, after the softmax.
+    """
     chosen: list[Edge] = []
     start, inputs = 0, 2
     while start < len(weights):

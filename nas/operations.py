@@ -134,6 +134,19 @@ class Conv7x1(nn.Sequential):
         )
 
 
+def widened(channels: int, expansion: float, operation: str) -> int:
+    """``expansion · channels``; raises UserError, naming `operation`, if that is not whole, or below `channels`."""
+    if expansion < 1:
+        raise UserError(f"expansion: {expansion} is not allowed: must be at least 1")
+    wide = round(channels * expansion)
+    if abs(wide - channels * expansion) > 1e-6:
+        raise UserError(
+            f"channels: {channels} is not allowed: {operation} widens it {expansion:g} times, which must give a whole "
+            "number of channels"
+        )
+    return wide
+
+
 class PIBConv(nn.Sequential):
     """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
 
@@ -153,14 +166,7 @@ class PIBConv(nn.Sequential):
     """
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int, expansion: float = 2) -> None:
-        if expansion < 1:
-            raise UserError(f"expansion: {expansion} is not allowed: must be at least 1")
-        wide = round(channels * expansion)
-        if abs(wide - channels * expansion) > 1e-6:
-            raise UserError(
-                f"channels: {channels} is not allowed: pib_conv widens it {expansion:g} times, which must give a whole "
-                "number of channels"
-            )
+        wide = widened(channels, expansion, "pib_conv")
         super().__init__(
             depthwise(channels, kernel, stride),
             nn.BatchNorm2d(channels, affine=affine),
@@ -185,6 +191,123 @@ class ConvNeXt(nn.Sequential):
             nn.GELU(),
             pointwise(expansion * channels, channels),
         )
+
+
+class DSConv(nn.Sequential):
+    """Depthwise-separable convolution (MobileNet: Howard et al., 2017, Fig. 3)."""
+
+    def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int = 3) -> None:
+        super().__init__(
+            depthwise(channels, kernel, stride),
+            nn.BatchNorm2d(channels, affine=affine),
+            nn.ReLU(),
+            pointwise(channels, channels),
+            nn.BatchNorm2d(channels, affine=affine),
+            nn.ReLU(),
+        )
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a factor in (0, 1) that follows from the means of all (Hu et al., 2018, section 3).
+
+    With EfficientNet's SiLU (Tan & Le, 2019) in the place of ReLU between the two 1×1 convolutions. `squeezed` is the
+    number of channels between them.
+    """
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            nn.SiLU(),
+            nn.Conv2d(squeezed, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale(x)
+
+
+class InvertedBottleneck(nn.Module):
+    """What MBConv and FusedMBConv share: widen C to E·C channels, come back to C, and add the input at stride 1.
+
+    Parameters
+    ----------
+    widen : list of Module
+        C → E·C, of the block's stride.
+    se_ratio : float
+        The squeeze-and-excitation's inner channels, as a share of the block's input (C, not E·C); 0: none.
+    """
+
+    def __init__(
+        self, widen: list[nn.Module], channels: int, wide: int, stride: int, affine: bool, se_ratio: float
+    ) -> None:
+        super().__init__()
+        if not 0 <= se_ratio <= 1:
+            raise UserError(f"se_ratio: {se_ratio} is not allowed: must be from 0 to 1")
+        squeeze = [SqueezeExcitation(wide, max(1, int(channels * se_ratio)))] if se_ratio else []
+        project = [pointwise(wide, channels), nn.BatchNorm2d(channels, affine=affine)]
+        self.branch = nn.Sequential(*widen, *squeeze, *project)
+        self.residual = stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x) if self.residual else self.branch(x)
+
+
+class MBConv(InvertedBottleneck):
+    """Mobile inverted bottleneck: widen by 1×1, depthwise k×k, project (Sandler et al., 2018; Tan & Le, 2019).
+
+    With `expansion` 1 nothing is widened, as in EfficientNet's first stage. `se_ratio`: see `InvertedBottleneck`.
+
+    Raises
+    ------
+    UserError
+        If `expansion` is below 1 or does not give whole channels, or `se_ratio` is not from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        affine: bool = True,
+        *,
+        kernel: int = 3,
+        expansion: float = 4,
+        se_ratio: float = 0.25,
+    ) -> None:
+        wide = widened(channels, expansion, "mb_conv")
+
+        def step(convolution: nn.Conv2d) -> list[nn.Module]:
+            return [convolution, nn.BatchNorm2d(wide, affine=affine), nn.SiLU()]
+
+        expand = step(pointwise(channels, wide)) if expansion != 1 else []
+        widen = expand + step(depthwise(wide, kernel, stride))
+        super().__init__(widen, channels, wide, stride, affine, se_ratio)
+
+
+class FusedMBConv(InvertedBottleneck):
+    """MBConv with its first two convolutions fused into one full k×k (EfficientNetV2: Tan & Le, 2021, Fig. 2).
+
+    `se_ratio` is 0, as EfficientNetV2 has it in its fused stages (Table 4). Raises as `MBConv`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        affine: bool = True,
+        *,
+        kernel: int = 3,
+        expansion: float = 4,
+        se_ratio: float = 0.0,
+    ) -> None:
+        wide = widened(channels, expansion, "fused_mb_conv")
+        widen = [
+            nn.Conv2d(channels, wide, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(wide, affine=affine),
+            nn.SiLU(),
+        ]
+        super().__init__(widen, channels, wide, stride, affine, se_ratio)
 
 
 def _skip(channels: int, stride: int, affine: bool = True) -> nn.Module:
@@ -225,4 +348,7 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     **{f"pib_conv_f{f:g}_{k}x{k}": partial(PIBConv, kernel=k, expansion=f) for f in (1.5, 3, 4.5) for k in (3, 5, 7)},
     "convnext_3x3": partial(ConvNeXt, kernel=3),
     "convnext_5x5": partial(ConvNeXt, kernel=5),
+    "ds_conv": DSConv,
+    "mb_conv": MBConv,
+    "fused_mb_conv": FusedMBConv,
 }

@@ -30,7 +30,9 @@ def page(text: str, folders: Mapping[str, Path]) -> str:
 
     def embedded(match: re.Match) -> str:
         folder, name = match[1].split("/")
-        return f'src="{_data_uri(folders[folder] / name)}"'
+        # An animation that has been shown to its end begins anew when its source is set.
+        again = ' title="click to play again" onclick="this.src = this.src"' if name.endswith(".gif") else ""
+        return f'src="{_data_uri(folders[folder] / name)}"{again}'
 
     body = markdown(text, extensions=["tables"])
     body = re.sub(r'src="([^"]+)"', embedded, body)
@@ -44,6 +46,6 @@ def page(text: str, folders: Mapping[str, Path]) -> str:
 
 def _data_uri(path: Path) -> str:
     try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it anew") from None

@@ -18,7 +18,7 @@ from ruamel.yaml.reader import ReaderError
 
 from nas.errors import UserError, nearest, reason, suggest
 from nas.files import write_text
-from nas.genotypes import PUBLISHED, drawn_from
+from nas.genotypes import PUBLISHED, Label, found_name
 from nas.spaces import SPACES
 
 PATH = Path("params.yaml")
@@ -49,6 +49,9 @@ def _two(values: list) -> list:
         raise ValueError("must be a list of two numbers: [0.5, 0.999]")
     return values
 
+
+# Those of the spaces: what nas.operations holds is known only when torch is.
+OPERATIONS = tuple(dict.fromkeys(name for space in SPACES.values() for name in space.operations if name != "none"))
 
 LARGEST = 2**31 - 1  # what every library underneath takes
 
@@ -118,6 +121,7 @@ class Training(Section):
 
 class Search(Training):
     spaces: _list_of(Space)
+    seeds: _list_of(Natural, minimum=1)
     algorithm: Literal["darts", "gdas", "random"]
     order: Literal["first", "second"]
     tau: Positive
@@ -136,10 +140,14 @@ class Search(Training):
         return self
 
     def in_use(self) -> dict:
-        """Those parameters that the algorithm heeds, the spaces apart."""
+        """Those parameters that the algorithm heeds, the lists of searches apart."""
         unused = {"darts": {"tau", "tau_min"}, "gdas": {"order"}, "random": set(type(self).model_fields) - {"nodes"}}
         idle = unused[self.algorithm] - {"algorithm"}
-        return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
+        return {key: value for key, value in self.model_dump(exclude={"spaces", "seeds"}).items() if key not in idle}
+
+    def genotypes(self) -> list[str]:
+        """Names of the genotypes that the searches find."""
+        return [found_name(space, seed, self.seeds) for space in self.spaces for seed in self.seeds]
 
 
 class Evaluate(Training):
@@ -194,22 +202,32 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        known = [*PUBLISHED, *self.search.spaces]
         for i, name in enumerate(self.evaluate.genotypes):
-            if drawn_from(name) in SPACES:
-                continue
-            if name in SPACES and name not in known:
-                raise ValueError(
-                    f"evaluate.genotypes[{i}]: {name} is a space that no search runs in: add it to search.spaces"
-                )
-            if name not in known:
-                known += [f"{space}_random_0" for space in self.search.spaces]
-                raise ValueError(f"evaluate.genotypes[{i}]: {name} is no genotype: {suggest(name, known)}")
+            if trouble := self._unknown(name):
+                raise ValueError(f"evaluate.genotypes[{i}]: {trouble}")
         networks = self.evaluate.networks()
         for i, name in enumerate(self.gradcam.networks):
             if name not in networks:
                 raise ValueError(f"gradcam.networks[{i}]: {name} is no evaluated network: {suggest(name, networks)}")
         return self
+
+    def _unknown(self, genotype: str) -> str | None:
+        """Why there will be no genotype of that name; None if there will."""
+        label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes()]
+        if label.kind == "all":
+            if label.argument not in OPERATIONS:
+                return f"{genotype}: {label.argument} is no operation: {suggest(label.argument, OPERATIONS)}"
+            return self._unknown(label.base)
+        if genotype in known or (label.kind == "random" and label.base in SPACES):
+            return None
+        if genotype in SPACES:
+            return f"{genotype} is a space that no search runs in: add it to search.spaces"
+        if label.kind == "seed" and label.base in self.search.spaces:
+            first = self.search.seeds[0] == int(label.argument)
+            advice = f"it is called {label.base}" if first else f"add {label.argument} to search.seeds"
+            return f"{genotype} is a genotype that no search finds: {advice}"
+        random = [f"{space}_random_0" for space in self.search.spaces]
+        return f"{genotype} is no genotype: {suggest(genotype, known + random)}"
 
 
 def load(path: str | Path = PATH) -> Params:

@@ -67,6 +67,13 @@ PIBCONV_FIG_1: tuple[Step, ...] = (
     Step("pibconv", 97.76, 0.969),
 )
 
+# The genotypes and spaces that the paper's numbers belong beside
+PIBCONV_NAMES = (
+    {row.genotype for row in PIBCONV_TABLE_1}
+    | {step.space for step in PIBCONV_FIG_1}
+    | {f"pibconv_f{f:g}" for f in (1.5, 3, 4.5)}
+)
+
 
 def convnext_weights(channels: int, kernel: int, expansion: float) -> float:
     """Weights of a ConvNeXt block of C channels, K×K kernel and inverted ratio F (PIBConv, eq. 1)."""

@@ -8,28 +8,33 @@ from statistics import mean, stdev
 import numpy as np
 from PIL import Image
 
-from nas import figures, genotypes, published
+from nas import figures, genotypes, preference, published
 from nas.files import whole_folder, write_text
+from nas.genotypes import CELLS, Label
 from nas.page import page
 from nas.results import damaged, evaluated, read_json, read_rows
 from nas.spaces import SPACES
-
-CELLS = {"normal": "normal cell", "reduce": "reduction cell"}
 
 
 @dataclass(frozen=True)
 class Contents:
     """What the report shows: names, in the order of the lists in params.yaml.
 
-    `networks` are (genotype, layers, seeds); `gradcam` are GENOTYPE-LAYERS-SEED; `recipes` maps a heading (Run, Data,
+    `searches` maps a found genotype's name to its folder, SPACE-SEED; `networks` are (genotype, layers, seeds);
+    `gradcam` are GENOTYPE-LAYERS-SEED; `recipes` maps a heading (Run, Data,
     Search, Evaluation, Grad-CAM) to the parameters that produced the results; `data` says what they were measured on.
     """
 
-    spaces: Sequence[str]
+    searches: Mapping[str, str]
     networks: Sequence[tuple[str, int, Sequence[int]]]
     gradcam: Sequence[str]
     recipes: Mapping[str, Mapping[str, object]]
     data: str
+
+    @property
+    def searched(self) -> bool:
+        """Whether there are searches, which genotypes drawn at random are not."""
+        return bool(self.searches) and self.recipes["Search"]["algorithm"] != "random"
 
     def evaluation(self, rows: Sequence[Mapping]) -> str:
         """How the accuracies of `rows` came about: ``digits, 8 epochs, C = 16, on cpu``."""
@@ -48,6 +53,13 @@ class Report:
     contents: Contents
     evaluated: Sequence[Mapping]
     folder: Path
+
+    @property
+    def pibconv(self) -> bool:
+        """Whether anything shown is of the PIBConv study, so that its paper's numbers belong beside ours."""
+        labels = map(Label.of, [*self.contents.searches, *(genotype for genotype, _, _ in self.contents.networks)])
+        shown = {label.base for label in labels if label.kind != "all"}
+        return not shown.isdisjoint(published.PIBCONV_NAMES)
 
 
 def write(results: Path, contents: Contents) -> None:
@@ -97,18 +109,10 @@ def _summary(report: Report) -> str:
 def _accuracy(report: Report) -> str:
     if not report.evaluated:
         return ""
-    papers = {(row.genotype, row.layers): row for row in published.PIBCONV_TABLE_1}
-    rows = []
-    for row in report.evaluated:
-        paper = papers.get((row["genotype"], row["layers"]))
-        theirs = (f"*{paper.accuracy:.2f}*", f"*{paper.params:g}*", f"*{paper.gmac:.3f}*") if paper else 3 * ("–",)
-        ours = (_percent(row), f"{row['params']:.4g}", f"{row['gmac']:.4g}")
-        pairs = [value for pair in zip(ours, theirs, strict=True) for value in pair]
-        rows.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
-    header = ("genotype", "eval. layers", "test acc. (%)", "paper's", "params (M)", "paper's", "GMAC", "paper's")
     recipe = report.contents.evaluation(report.evaluated)
-    paper = [row._asdict() for row in published.PIBCONV_TABLE_1]
-    note = f"ours: {recipe}; paper: {published.PIBCONV_RECIPE}"
+    paper = [row._asdict() for row in published.PIBCONV_TABLE_1] if report.pibconv else []
+    note = f"ours: {recipe}" + (f"; paper: {published.PIBCONV_RECIPE}" if paper else "")
+    source = f"The paper's: {published.PIBCONV_SOURCE}. " if paper else ""
     figures.plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
     runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in report.contents.networks for seed in seeds]
     columns = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
@@ -118,14 +122,29 @@ def _accuracy(report: Report) -> str:
     return "\n\n".join(
         [
             "## Test accuracy",
-            _table((*header, "top-5 acc. (%)"), rows),
-            f"Ours: {recipe}. The paper's: {published.PIBCONV_SOURCE}. Published genotypes are "
-            f"{', '.join(genotypes.PUBLISHED)}; the others are of the space of their name, found in it or drawn from "
-            "it (random).",
+            _accuracy_table(report.evaluated, paper),
+            f"Ours: {recipe}. {source}Published genotypes are {', '.join(genotypes.PUBLISHED)}; the others are of the "
+            "space of their name, found in it or drawn from it (random); NAME_all_OPERATION has that operation on "
+            "every edge of NAME's cells.",
             "![Accuracy against layers and parameters](figures/accuracy.png)",
             "![Training of the evaluated networks](figures/training.png)",
         ]
     )
+
+
+def _accuracy_table(rows: Sequence[Mapping], paper: Sequence[Mapping]) -> str:
+    """A row a network, with the paper's numbers beside ours where `paper` holds any."""
+    papers = {(row["genotype"], row["layers"]): row for row in paper}
+    lines = []
+    for row in rows:
+        ours = (_percent(row), f"{row['params']:.4g}", f"{row['gmac']:.4g}")
+        same = papers.get((row["genotype"], row["layers"]))
+        theirs = (f"*{same['accuracy']:.2f}*", f"*{same['params']:g}*", f"*{same['gmac']:.3f}*") if same else 3 * ("–",)
+        pairs = [value for pair in zip(ours, theirs, strict=True) for value in pair] if paper else ours
+        lines.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
+    columns = ("test acc. (%)", "params (M)", "GMAC")
+    header = [name for column in columns for name in (column, "paper's")] if paper else columns
+    return _table(("genotype", "eval. layers", *header, "top-5 acc. (%)"), lines)
 
 
 def _deepest(report: Report, names: Iterable[str]) -> list[Mapping]:
@@ -172,7 +191,7 @@ def _baseline(report: Report) -> str:
         drawn = [
             other["accuracy"]
             for other in report.evaluated
-            if other["layers"] == row["layers"] and genotypes.drawn_from(other["genotype"]) == row["genotype"]
+            if other["layers"] == row["layers"] and Label.of(other["genotype"])[:2] == (row["genotype"], "random")
         ]
         if not drawn:
             continue
@@ -209,25 +228,61 @@ def _baseline(report: Report) -> str:
     )
 
 
+def _single_blocks(report: Report) -> str:
+    """Every genotype beside its own cells with one operation on all edges, with the same layers, epochs and seeds."""
+    lines, verdicts = [], []
+    for row in report.evaluated:
+        alike = [
+            other
+            for other in report.evaluated
+            if other["layers"] == row["layers"] and Label.of(other["genotype"])[:2] == (row["genotype"], "all")
+        ]
+        if not alike:
+            continue
+        group = sorted([row, *alike], key=lambda one: -one["accuracy"])
+        lines += [
+            (one["genotype"], one["layers"], _percent(one), f"{one['params']:.4g}", f"{one['gmac']:.4g}")
+            for one in group
+        ]
+        best = max(alike, key=lambda one: one["accuracy"])
+        verdicts.append(
+            f"- With {row['layers']} layers, the best single block in the cells of {row['genotype']} is "
+            f"**{Label.of(best['genotype']).argument}**, {best['accuracy'] - row['accuracy']:+.2f} points from the "
+            f"genotype itself, which is number {group.index(row) + 1} of {len(group)}."
+        )
+    if not lines:
+        return ""
+    return "\n\n".join(
+        [
+            "## Single blocks",
+            _table(("genotype", "layers", "test acc. (%)", "params (M)", "GMAC"), lines),
+            "\n".join(verdicts),
+            "The genotype, and its cells with one operation on every edge, trained alike: "
+            f"{report.contents.evaluation(report.evaluated)}.",
+        ]
+    )
+
+
 # Search
 
 
 def _search(report: Report) -> str:
-    if not report.contents.spaces:
+    if not report.contents.searches:
         return ""
     recipe = report.contents.recipes["Search"]
     if recipe["algorithm"] == "random":
         return "## Search\n\nNone: each genotype was drawn from its space (search.algorithm: random)."
     keys = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
     skips = ("skips_normal", "skips_reduce")
-    files = {space: report.results / "search" / space / "metrics.json" for space in report.contents.spaces}
-    scores = {space: read_json(file, (*keys, *skips), ("device",)) for space, file in files.items()}
+    folders = {name: report.results / "search" / folder for name, folder in report.contents.searches.items()}
+    scores = {
+        name: read_json(folder / "metrics.json", (*keys, *skips), ("device",)) for name, folder in folders.items()
+    }
     rows = [
-        (space, *(f"{score[key]:.2f}" for key in keys), *(score[key] for key in skips))
-        for space, score in scores.items()
+        (name, *(f"{score[key]:.2f}" for key in keys), *(score[key] for key in skips)) for name, score in scores.items()
     ]
     header = (
-        *("space", "validation top\N{NON-BREAKING HYPHEN}1 (%)", "training top\N{NON-BREAKING HYPHEN}1 (%)"),
+        *("search", "validation top\N{NON-BREAKING HYPHEN}1 (%)", "training top\N{NON-BREAKING HYPHEN}1 (%)"),
         *("validation loss", "entropy, normal", "entropy, reduction", "skips, normal", "skips, reduction"),
     )
     devices = _names({score["device"] for score in scores.values()})
@@ -239,8 +294,7 @@ def _search(report: Report) -> str:
         else ""
     )
     columns = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
-    tables = {space: report.results / "search" / space / "history.csv" for space in report.contents.spaces}
-    histories = {space: read_rows(table, columns) for space, table in tables.items()}
+    histories = {name: read_rows(folder / "history.csv", columns) for name, folder in folders.items()}
     figures.plot_search(histories, report.folder / "search.png")
     figures.plot_error(histories, report.folder / "search_error.png")
     parts = [
@@ -250,18 +304,21 @@ def _search(report: Report) -> str:
         f"{recipe['layers']} layers, {recipe['nodes']} nodes) on {report.contents.data}, on {devices}. Validation: "
         "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in "
         "nats. Skips: skip connections in the genotype derived." + sampled,
-        *(warning for space, score in scores.items() for warning in _collapses(space, score, 2 * recipe["nodes"])),
+        *(warning for name, score in scores.items() for warning in _collapses(name, score, 2 * recipe["nodes"])),
         "![Search accuracy and loss](figures/search.png)",
         "![Search error](figures/search_error.png)",
-        *(_weights(report, space) for space in report.contents.spaces),
+        "Below, of each search: how the choice of operations evolves, a frame an epoch, played once (on the HTML page "
+        "a click plays it again); the softmax weights against epochs; and those at the end, in bold the strongest "
+        "operation of an edge and the edges that the genotype keeps.",
+        *(_evolution(report, name, folder) for name, folder in folders.items()),
     ]
     return "\n\n".join(parts)
 
 
-def _collapses(space: str, score: Mapping, edges: int) -> list[str]:
+def _collapses(name: str, score: Mapping, edges: int) -> list[str]:
     """A warning for each cell of which skip connections hold at least half of the edges."""
     return [
-        f"**Warning: the search collapsed.** In the {title} of {space}, {score[f'skips_{cell}']} of {edges} edges are "
+        f"**Warning: the search collapsed.** In the {title} of {name}, {score[f'skips_{cell}']} of {edges} edges are "
         "skip connections. The genotype says more of how the search was trained than of the space: search for fewer "
         "epochs, or with a smaller alpha_learning_rate."
         for cell, title in CELLS.items()
@@ -269,21 +326,48 @@ def _collapses(space: str, score: Mapping, edges: int) -> list[str]:
     ]
 
 
-def _weights(report: Report, space: str) -> str:
-    """The softmax weights of a space against epochs, and where skip_connect would win over the favoured operation."""
-    rows = read_rows(report.results / "search" / space / "alphas.csv", ("epoch", "cell", "edge", "operation", "weight"))
-    found = genotypes.load(report.results / "genotypes" / f"{space}.json")
-    parts, skippable = [_pair(f"Softmax weights of {space}", f"figures/alphas-{space}")], _can_skip(rows)
+def _evolution(report: Report, name: str, folder: Path) -> str:
+    """The softmax weights of a search: as they evolve, at the end, and where skip_connect would win."""
+    rows = read_rows(folder / "alphas.csv", ("epoch", "cell", "edge", "operation", "weight"))
+    found = genotypes.load(report.results / "genotypes" / f"{name}.json")
+    skippable = _can_skip(rows)
+    parts = [f"### Search of {name}", _pair(f"How the choice of {name} evolves", f"figures/evolution-{name}", "gif")]
+    tables = []
     for cell, title in CELLS.items():
         own = [row for row in rows if row["cell"] == cell]
-        figures.plot_alphas(own, report.folder / f"alphas-{space}-{cell}.png", title=f"{space}: {title}")
+        kept = [f"{state}-{2 + i // 2}" for i, (_, state) in enumerate(getattr(found, cell))]
+        figures.animate_cell(own, report.folder / f"evolution-{name}-{cell}.gif", title=f"{name}: {title}")
+        figures.plot_alphas(own, report.folder / f"alphas-{name}-{cell}.png", title=f"{name}: {title}")
         if skippable:
-            kept = [f"{state}-{2 + i // 2}" for i, (_, state) in enumerate(getattr(found, cell))]
-            path = report.folder / f"decision-{space}-{cell}.png"
-            figures.plot_decision(own, kept, path, title=f"{space}: {title}")
+            path = report.folder / f"decision-{name}-{cell}.png"
+            figures.plot_decision(own, kept, path, title=f"{name}: {title}")
+        tables += [f"Softmax weights at the end, {title}:", _final_weights(own, kept)]
+    parts += [_pair(f"Softmax weights of {name}", f"figures/alphas-{name}"), *tables]
     if skippable:
-        parts.append(_pair(f"Decision boundary of {space}", f"figures/decision-{space}"))
+        parts.append(_pair(f"Decision boundary of {name}", f"figures/decision-{name}"))
     return "\n\n".join(parts)
+
+
+def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> str:
+    """A row an edge, the strongest operation other than none in bold, the edges of the genotype in bold."""
+    last = max(row["epoch"] for row in rows)
+    edges: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["epoch"] == last:
+            edges.setdefault(row["edge"], {})[row["operation"]] = row["weight"]
+    lines = []
+    for edge, weights in edges.items():
+        best = max(weights.keys() - {"none"}, key=weights.get)
+        shown = (f"**{weight:.3f}**" if name == best else f"{weight:.3f}" for name, weight in weights.items())
+        lines.append((f"**{_edge(edge)}**" if edge in kept else _edge(edge), *shown))
+    return _table(("edge", *weights), lines)
+
+
+def _edge(edge: str) -> str:
+    """``1-3`` as ``cₖ₋₁ → node 1``."""
+    names = {"0": "cₖ₋₂", "1": "cₖ₋₁"}
+    source, target = (names.get(state, f"node {int(state) - 2}") for state in edge.split("-"))
+    return f"{source} → {target}"
 
 
 def _can_skip(rows: Iterable[Mapping]) -> bool:
@@ -291,9 +375,68 @@ def _can_skip(rows: Iterable[Mapping]) -> bool:
     return "skip_connect" in operations and bool(operations - {"none", "skip_connect"})
 
 
+def _preference(report: Report) -> str:
+    """Does a search prefer an operation, and would another seed have it prefer the same?"""
+    if not report.contents.searched:
+        return ""
+    path = report.results / "preference" / "metrics.json"
+    told = read_json(path)
+    try:
+        rows = [
+            (
+                f"{name}, {title}",
+                f"**{one['verdict']}**",
+                f"{one['margin']:.3f}",
+                f"{one['entropy']:.3f}",
+                _counts(one["leads"]),
+                _counts(one["chosen"]),
+            )
+            for name in report.contents.searches
+            for cell, title in CELLS.items()
+            for one in (told["searches"][name][cell],)
+        ]
+        repeats = [
+            (
+                f"{space}, {title}",
+                f"**{one['verdict']}**",
+                f"{100 * one['agreement']:.0f} %",
+                f"{100 * one['chance']:.0f} %",
+                f"{one['probability']:.3f}",
+                _counts(one["chosen"]),
+            )
+            for space, cells in told["spaces"].items()
+            for cell, title in CELLS.items()
+            for one in (cells[cell],)
+        ]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(path, ValueError(f"it lacks {error}")) from None
+    parts = [
+        "## Preference",
+        _table(("search", "verdict", "margin", "entropy", "strongest on edges", "in the genotype"), rows),
+        "Of the softmax weights at the end, none left out and the others scaled to 1: the margin between an edge's "
+        "strongest and second operation, and the entropy relative to that of equal weights, both means over edges. "
+        f"The verdict's rule: {preference.RULE}.",
+    ]
+    if repeats:
+        header = ("space", "verdict", "edges in common", "by chance", "probability", "in the genotypes")
+        parts += [
+            _table(header, repeats),
+            "Do searches that differ by their seed alone choose alike? The edges (node, source and operation) that two "
+            "of the genotypes have in common, mean over pairs; the same of genotypes drawn uniformly; and the "
+            "probability that such have as many in common. The choice repeats if that is at most "
+            f"{preference.SIGNIFICANT:g}; otherwise it is no more alike than random ones.",
+        ]
+    return "\n\n".join(parts)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count]
+    return ", ".join(shown)
+
+
 def _genotypes(report: Report) -> str:
-    networks, spaces = report.contents.networks, report.contents.spaces
-    names = list(dict.fromkeys([*(genotype for genotype, _, _ in networks), *spaces]))
+    evaluated = (genotype for genotype, _, _ in report.contents.networks)
+    names = list(dict.fromkeys([*evaluated, *report.contents.searches]))
     if not names:
         return ""
     parts = ["## Genotypes"]
@@ -302,15 +445,17 @@ def _genotypes(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def _pair(what: str, files: str) -> str:
+def _pair(what: str, files: str, kind: str = "png") -> str:
     """The pictures of a normal and a reduction cell, side by side where there is room."""
-    return f"![{what}, normal cell]({files}-normal.png) ![{what}, reduction cell]({files}-reduce.png)"
+    return " ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items())
 
 
 # Complexity
 
 
 def _complexity(report: Report) -> str:
+    if not report.pibconv:
+        return ""
     path = report.results / "complexity" / "metrics.json"
     counted = read_json(path)
     rows = []
@@ -338,6 +483,8 @@ def _complexity(report: Report) -> str:
 
 
 def _blocks(report: Report) -> str:
+    if not report.pibconv:
+        return ""
     columns = ("operation", "expansion", "kernel", "channels", "weights", "equation")
     counted = read_rows(report.results / "complexity" / "blocks.csv", columns)
     convnext = {row["kernel"]: row["weights"] for row in counted if row["operation"].startswith("convnext")}
@@ -438,6 +585,6 @@ def _plain(value: object) -> str:
 
 
 SECTIONS = (
-    *(_summary, _accuracy, _roadmap, _baseline, _search, _genotypes),
+    *(_summary, _accuracy, _roadmap, _baseline, _single_blocks, _preference, _search, _genotypes),
     *(_complexity, _blocks, _gradcam, _recipes),
 )

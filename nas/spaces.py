@@ -74,6 +74,8 @@ _ALL = (
     _pibconv("pibconv_f1.5", "pib_conv_f1.5"),
     _pibconv("pibconv_f3", "pib_conv_f3"),
     _pibconv("pibconv_f4.5", "pib_conv_f4.5"),
+    # EfficientNetV2's blocks, the study of 2023: no none, skip connection or pooling
+    SearchSpace("efficientnetv2", ("ds_conv", "mb_conv", "fused_mb_conv")),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}

@@ -1,34 +1,84 @@
-"""Collect every genotype that later stages may name, and draw its cells: python -m stages.derive."""
+"""Collect every genotype that later stages may name, and say how clear each choice was: python -m stages.derive."""
 
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.params import Params
 from nas.stage import run
 
+if TYPE_CHECKING:
+    from nas.genotypes import Genotype
 
-def main(params: Params, name: str) -> None:
+
+Weights = tuple[list[str], dict[str, list[list[float]]]]
+
+
+def final_weights(params: Params) -> dict[tuple[str, int], Weights]:
+    """What every search ended with, by space and seed."""
+    from nas import genotypes
     from nas.errors import UserError, reason
-    from nas.figures import draw_cell
-    from nas.files import read_csv, whole_folder, write_json
-    from nas.genotypes import PUBLISHED, derive_from_table, drawn_from, random_genotype
+    from nas.files import read_csv
+
+    ends = {}
+    for space, seed in itertools.product(params.search.spaces, params.search.seeds):
+        table = Path("results/search") / f"{space}-{seed}" / "alphas.csv"
+        try:
+            ends[space, seed] = genotypes.final_weights(read_csv(table))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{table}: is missing or damaged ({reason(error)}); run search@{space}-{seed} again"
+            ) from None
+    return ends
+
+
+def preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Genotype], params: Params) -> dict:
+    """What each search prefers and, of a space searched with several seeds, whether its choice repeats."""
+    from nas.genotypes import found_name
+    from nas.preference import Preference, repeatability
+
+    seeds, metrics = params.search.seeds, {"searches": {}, "spaces": {}}
+    for (space, seed), (operations, cells) in ends.items():
+        told = {cell: Preference(operations, weights).summary() for cell, weights in cells.items()}
+        metrics["searches"][found_name(space, seed, seeds)] = told
+        if seed == seeds[-1] and len(seeds) > 1:
+            genotypes = [found[found_name(space, other, seeds)] for other in seeds]
+            metrics["spaces"][space] = repeatability(operations, genotypes)
+    return metrics
+
+
+def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
+    """The genotype of that name: a known one, one drawn at random, or one with a single operation on every edge."""
+    from nas.genotypes import Label, random_genotype
     from nas.spaces import find
 
-    found = {}
-    for space in params.search.spaces:
-        table = Path("results/search") / space / "alphas.csv"
-        try:
-            found[space] = derive_from_table(read_csv(table))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{table}: is missing or damaged ({reason(error)}); run search@{space} again") from None
-    for label in params.evaluate.genotypes:
-        if space := drawn_from(label):
-            found[label] = random_genotype(find(space).operations, params.search.nodes, f"{params.seed}/{label}")
+    label = Label.of(name)
+    if label.kind == "random":
+        return random_genotype(find(label.base).operations, params.search.nodes, f"{params.seed}/{name}")
+    if label.kind == "all":
+        return made(label.base, known, params).with_all(label.argument)
+    return known[name]
+
+
+def main(params: Params, name: str) -> None:
+    from nas.figures import draw_cell
+    from nas.files import whole_folder, write_json
+    from nas.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
+
+    ends = final_weights(params)
+    found = {found_name(*which, params.search.seeds): derive_from_weights(*end) for which, end in ends.items()}
+    known = PUBLISHED | found
+    known |= {label: made(label, known, params) for label in params.evaluate.genotypes}
     with whole_folder("results/genotypes") as folder:
-        for label, genotype in (PUBLISHED | found).items():
+        for label, genotype in known.items():
             write_json(folder / f"{label}.json", genotype.to_dict())
-            normal, reduce = (folder / f"{label}-{cell}.png" for cell in ("normal", "reduce"))
-            draw_cell(genotype.normal, genotype.normal_concat, normal, title=f"{label}: normal cell")
-            draw_cell(genotype.reduce, genotype.reduce_concat, reduce, title=f"{label}: reduction cell")
+            for cell, title in CELLS.items():
+                edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
+                draw_cell(edges, concat, folder / f"{label}-{cell}.png", title=f"{label}: {title}")
+    write_json("results/preference/metrics.json", preferences(ends, found, params))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.genotypes import found_name
 from nas.params import Data, Params
 from nas.stage import run
 
@@ -23,9 +25,11 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
     """What the report shows of `networks`: (genotype, layers, seeds)."""
     from nas.report import Contents
 
-    p = params.evaluate
+    s, p = params.search, params.evaluate
     return Contents(
-        spaces=params.search.spaces,
+        searches={
+            found_name(space, seed, s.seeds): f"{space}-{seed}" for space, seed in itertools.product(s.spaces, s.seeds)
+        },
         networks=networks,
         gradcam=params.gradcam.networks,
         recipes={

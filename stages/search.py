@@ -1,4 +1,4 @@
-"""Search one space: train a supernet over it, or draw from it at random: python -m stages.search SPACE."""
+"""Search one space: train a supernet over it, or draw from it at random: python -m stages.search SPACE SEED."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from nas.params import Params
 from nas.stage import run
 
 
-def draw(params: Params, name: str, space: str) -> None:
+def draw(params: Params, name: str, space: str, results: Path) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
     from nas.genotypes import random_genotype, random_weights, weight_rows
     from nas.spaces import find
@@ -15,15 +15,15 @@ def draw(params: Params, name: str, space: str) -> None:
     drawn = (find(space).operations, params.search.nodes, f"{params.seed}/{name}")
     rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
     skips = random_genotype(*drawn).skips()
-    results = Path("results/search") / space
     write_csv(results / "alphas.csv", rows)
     write_csv(results / "history.csv", [{"epoch": 0, "valid_top1": ""} | skips])  # the plot's column, to be found
     write_json(results / "metrics.json", skips)
 
 
-def main(params: Params, name: str, space: str) -> None:
+def main(params: Params, name: str, space: str, seed: int) -> None:
+    results = Path("results/search") / f"{space}-{seed}"
     if params.search.algorithm == "random":
-        draw(params, name, space)
+        draw(params, name, space, results)
         return
     import torch
 
@@ -37,16 +37,16 @@ def main(params: Params, name: str, space: str) -> None:
     device = training.choose_device(params.device, params.threads)
     prepared = data.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
-    seed = training.seed_for(params.seed, name)
-    settings = p.model_dump(exclude={"spaces"}) | {
-        "seed": seed,
+    run_seed = training.seed_for(params.seed, name)
+    settings = p.model_dump(exclude={"spaces", "seeds"}) | {
+        "seed": run_seed,
         "threads": params.threads,
         "device": device.type,
         "precision": params.precision,
     }
     key = training.result_key("data/prepared", settings)
 
-    torch.manual_seed(seed)
+    torch.manual_seed(run_seed)
     supernet = Supernet(
         space,
         channels=p.channels,
@@ -72,12 +72,11 @@ def main(params: Params, name: str, space: str) -> None:
             betas=tuple(p.alpha_betas),
             weight_decay=p.alpha_weight_decay,
         ),
-        seed=seed,
+        seed=run_seed,
         key=key,
         name=name,
     )
 
-    results = Path("results/search") / space
     write_csv(results / "alphas.csv", alphas)
     write_csv(results / "history.csv", history)
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "learning_rate")}

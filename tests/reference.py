@@ -32,6 +32,14 @@ def relu(x: ndarray) -> ndarray:
     return np.where(x > 0, x, 0.0)
 
 
+def sigmoid(x: ndarray) -> ndarray:
+    return (1 + np.tanh(x / 2)) / 2  # 1 / (1 + e^-x) without overflow
+
+
+def silu(x: ndarray) -> ndarray:
+    return x * sigmoid(x)
+
+
 def gelu(x: ndarray) -> ndarray:
     return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
@@ -108,6 +116,37 @@ def factorized_reduce(x: ndarray, take: Take, **how: bool) -> ndarray:
     return norm(out, take, **how)
 
 
+def squeeze_excitation(x: ndarray, squeezed: int, take: Take) -> ndarray:
+    """Of each image: channel means, two linear maps with a SiLU between them, sigmoid; a factor for each channel."""
+    narrow, narrow_bias, widen, widen_bias = take(), take(), take(), take()
+    assert narrow.shape == (squeezed, x.shape[1], 1, 1)
+    out = np.empty_like(x)
+    for n, image in enumerate(x):
+        hidden = silu(narrow[:, :, 0, 0] @ image.mean(axis=(1, 2)) + narrow_bias)
+        factors = sigmoid(widen[:, :, 0, 0] @ hidden + widen_bias)
+        out[n] = image * factors[:, None, None]
+    return out
+
+
+def mb_conv(
+    x: ndarray, stride: int, take: Take, *, kernel: int, wide: int, squeezed: int, fused: bool = False, **how: bool
+) -> ndarray:
+    """Inverted bottleneck of `wide` channels; `squeezed` = 0: without squeeze-and-excitation."""
+    steps, same = (stride, stride), (kernel // 2, kernel // 2)
+    channels, out = x.shape[1], x
+    if fused:
+        out = silu(norm(conv(out, take(), steps, same), take, **how))
+    else:
+        if wide > channels:
+            out = silu(norm(conv(out, take()), take, **how))
+        out = silu(norm(conv(out, take(), steps, same, groups=wide), take, **how))
+    assert out.shape[1] == wide
+    if squeezed:
+        out = squeeze_excitation(out, squeezed, take)
+    out = norm(conv(out, take()), take, **how)
+    return out + x if stride == 1 else out
+
+
 def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> ndarray:
     """The operation `name` of the table in the papers; `how` is for `norm`."""
     channels, steps = x.shape[1], (stride, stride)
@@ -133,6 +172,14 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
     if name.startswith("convnext"):
         x = layer_norm(conv(x, take(), steps, same, groups=channels), take, **how)
         return conv(gelu(conv(x, take())), take())
+    if name == "ds_conv":
+        x = relu(norm(conv(x, take(), steps, (1, 1), groups=channels), take, **how))
+        return relu(norm(conv(x, take()), take, **how))
+    if name == "mb_conv":
+        squeezed = max(1, channels // 4)
+        return mb_conv(x, stride, take, kernel=3, wide=4 * channels, squeezed=squeezed, **how)
+    if name == "fused_mb_conv":
+        return mb_conv(x, stride, take, kernel=3, wide=4 * channels, squeezed=0, fused=True, **how)
     if kind == "conv":
         return norm(conv(conv(relu(x), take(), (1, stride), (0, 3)), take(), (stride, 1), (3, 0)), take, **how)
     if kind == "pib_":

@@ -100,7 +100,7 @@ def edit_json(path, **changes):
 
 def test_a_parameter_that_is_wrong(project):
     project.set(search={"chanels": 4})
-    line = in_a_process(project, "-m", "stages.search", "darts")
+    line = in_a_process(project, "-m", "stages.search", "darts", "0")
     assert line.startswith("error: search: params.yaml: search.chanels: unknown key: did you mean channels? (known: ")
 
 
@@ -133,9 +133,9 @@ def repro(project, stage):
 def test_dvc_keeps_the_results_of_a_search_that_fails(finished, copy_of):
     project = copy_of(finished)
     project.set(search={"channels": 0})
-    (line,) = repro(project, "search@darts")
+    (line,) = repro(project, "search@darts-0")
     assert line == "error: search: params.yaml: search.channels: 0 is not allowed: must be at least 1"
-    assert (project.folder / "results/search/darts/metrics.json").exists()
+    assert (project.folder / "results/search/darts-0/metrics.json").exists()
 
 
 def test_dvc_keeps_the_prepared_data_when_preparing_fails(finished, copy_of):
@@ -178,7 +178,7 @@ def test_dvc_keeps_the_prepared_data_when_preparing_fails(finished, copy_of):
 )
 def test_parameters(changes, message, project, run_stage):
     project.set(**changes)
-    assert run_stage("search", "darts").startswith(f"params.yaml: {message}")
+    assert run_stage("search", "darts", 0).startswith(f"params.yaml: {message}")
 
 
 @pytest.mark.parametrize("stage", ["prepare", "derive", "complexity", "report", "evaluate", "gradcam", "search"])
@@ -198,7 +198,7 @@ def test_parameters_that_are_not_there(project, run_stage):
     assert run_stage("report") == "params.yaml: not found; run in the project's folder, where params.yaml lies"
 
 
-@pytest.mark.parametrize("stage", [["search", "darts"], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]])
+@pytest.mark.parametrize("stage", [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]])
 def test_a_gpu_that_is_not_there(stage, project, run_stage, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     project.set(device="cuda")
@@ -210,10 +210,10 @@ def test_more_memory_than_there_is(project, run_stage):
     for padding in (10**6, 10**9):
         project.set(search={"crop_padding": padding})
         message = "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images"
-        assert run_stage("search", "darts") == message
+        assert run_stage("search", "darts", 0) == message
 
 
-@pytest.mark.parametrize("stage", [["search", "darts"], ["evaluate", "DARTS_V2", 2, 0]])
+@pytest.mark.parametrize("stage", [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0]])
 def test_images_too_small_for_the_stem(stage, project, run_stage):
     project.set(**{stage[0]: {"stem": "imagenet"}})
     line = run_stage(*stage)
@@ -222,7 +222,7 @@ def test_images_too_small_for_the_stem(stage, project, run_stage):
 
 def test_a_search_that_diverges(project, run_stage):
     project.set(search={"learning_rate": 1e30, "gradient_clip": 1e30})
-    line = run_stage("search", "darts")
+    line = run_stage("search", "darts", 0)
     assert line == "train_loss is not finite in epoch 1: training diverged; lower the learning rate"
 
 
@@ -338,7 +338,7 @@ def test_an_image_size_for_a_set_that_has_one(project, run_stage):
 
 # Prepared data
 
-USERS_OF_DATA = [["search", "darts"], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]]
+USERS_OF_DATA = [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]]
 
 
 @pytest.mark.parametrize("stage", [*USERS_OF_DATA, ["complexity"]], ids=str)
@@ -534,13 +534,13 @@ def test_an_image_that_a_class_does_not_have(project, run_stage):
 
 # Architecture weights
 
-ALPHAS = Path("results/search/darts/alphas.csv")
+ALPHAS = Path("results/search/darts-0/alphas.csv")
 
 
 def derive_fails(run_stage, why):
     line = run_stage("derive")
     assert line.startswith(f"{ALPHAS}: is missing or damaged ({why}"), line
-    assert line.endswith("); run search@darts again")
+    assert line.endswith("); run search@darts-0 again")
 
 
 def test_alphas_that_are_not_there(run_stage):
@@ -606,15 +606,15 @@ def test_alphas_that_are_no_text(run_stage):
 
 JSON = {
     "results/evaluate/DARTS_V2-2-0/metrics.json": "top1",
-    "results/search/darts/metrics.json": "valid_top1",
+    "results/search/darts-0/metrics.json": "valid_top1",
     "results/complexity/metrics.json": "DARTS_V2-",
     "results/gradcam/DARTS_V2-2-0/metrics.json": "confidence",
     "results/gradcam/DARTS_V2-2-0/pictures/predictions.json": "confidence",
 }
 TABLES = {
     "results/evaluate/DARTS_V2-2-0/history.csv": "test_top1",
-    "results/search/darts/history.csv": "valid_top1",
-    "results/search/darts/alphas.csv": "weight",
+    "results/search/darts-0/history.csv": "valid_top1",
+    "results/search/darts-0/alphas.csv": "weight",
     "results/complexity/blocks.csv": "equation",
 }
 PICTURES = ["results/gradcam/DARTS_V2-2-0/pictures/1-heat.png", "results/gradcam/DARTS_V2-2-0/pictures/0-input.png"]
@@ -677,7 +677,7 @@ def test_a_bug_keeps_its_traceback(project, run_stage, monkeypatch):
 
     monkeypatch.setattr(training, "choose_device", bug)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        run_stage("search", "darts")
+        run_stage("search", "darts", 0)
 
 
 @pytest.mark.parametrize(
@@ -696,4 +696,4 @@ def test_what_the_system_says(error, line, run_stage, monkeypatch):
         raise error
 
     monkeypatch.setattr(training, "choose_device", fail)
-    assert run_stage("search", "darts").startswith(line)
+    assert run_stage("search", "darts", 0).startswith(line)

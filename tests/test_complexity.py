@@ -88,7 +88,11 @@ HAND = {  # multiply-adds for every pixel of the result at stride 1
     "convnext_3x3": 9 * C + 2 * 4 * C * C,
     "pib_conv_f1.5_3x3": 9 * C + 1.5 * C * C + 9 * 3 * C + C * C,
     "pib_conv_f3_5x5": 25 * C + 3 * C * C + 25 * 3 * C + C * C,
+    "ds_conv": 9 * C + C * C,
+    "mb_conv": 4 * C * C + 9 * 4 * C + 4 * C * C,
+    "fused_mb_conv": 9 * 4 * C * C + 4 * C * C,
 }
+SQUEEZE = {"mb_conv": 2 * 4 * C * 1}  # once an image: 4·C channels to max(1, C // 4) and back
 
 
 @pytest.mark.parametrize("name", HAND)
@@ -97,11 +101,13 @@ def test_multiply_adds_of_each_operation(name):
         model = nn.Sequential(nn.Conv2d(C, C, 1), OPERATIONS[name](C, stride, True))
         return count(model, (C, HEIGHT, WIDTH)).conv_macs - HEIGHT * WIDTH * C * C
 
-    assert conv_macs(1) == HEIGHT * WIDTH * HAND[name]
+    assert conv_macs(1) == HEIGHT * WIDTH * HAND[name] + SQUEEZE.get(name, 0)
     if name == "skip_connect":
         assert conv_macs(2) == 4 * 2 * C * C
     elif name == "conv_7x1_1x7":  # the first convolution strides along the rows alone
         assert conv_macs(2) == 7 * C * C * (HEIGHT * 2 + 4 * 2)
+    elif name == "mb_conv":  # it widens before it strides
+        assert conv_macs(2) == HEIGHT * WIDTH * 4 * C * C + 4 * 2 * (9 * 4 * C + 4 * C * C) + SQUEEZE[name]
     else:
         assert conv_macs(2) == 4 * 2 * HAND[name]
 
@@ -135,6 +141,8 @@ def slow_macs(genotype: Genotype, channels: int, layers: int, classes: int, size
             return conv(c, c, 1, pixels) if stride == 2 else 0
         if "pool" in name:
             return 0
+        if name in BLOCKS:
+            return BLOCKS[name](c, (stride * pixels) ** 2, pixels**2)
         kind, kernel = name.rsplit("_", 1)
         return PER_PIXEL[kind](c, int(kernel[0])) * pixels**2
 
@@ -163,11 +171,28 @@ PER_PIXEL = {  # of C channels and a K×K kernel, for every pixel of the result
 }
 
 
+BLOCKS = {  # of C channels, by the pixels before and after the stride
+    "ds_conv": lambda c, before, after: after * (9 * c + c * c),
+    "mb_conv": lambda c, before, after: 4 * c * (before * c + after * (9 + c) + 2 * max(1, c // 4)),
+    "fused_mb_conv": lambda c, before, after: 4 * c * after * (9 * c + c),
+}
+
+
 @pytest.mark.parametrize("genotype", ["DARTS_V1", "DARTS_V2", "DARTS_PseudoInvBn"])
 @pytest.mark.parametrize("channels, layers", [(48, 14), (36, 20)])
 def test_multiply_adds_at_224x224(genotype, channels, layers):
     network = Network(PUBLISHED[genotype], channels=channels, layers=layers, num_classes=1000, stem="imagenet")
     assert count(network, (3, 224, 224)).conv_macs == slow_macs(PUBLISHED[genotype], channels, layers, 1000, 224)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_multiply_adds_of_a_network_of_one_block(block):
+    genotype = PUBLISHED["DARTS_V2"].with_all(block)
+    network = Network(genotype, channels=6, layers=6, num_classes=10, stem="imagenet")
+    cost = count(network, (3, 64, 64))
+    assert cost.conv_macs == slow_macs(genotype, 6, 6, 10, 64)
+    assert cost.params == sum(p.numel() for p in network.parameters())
+    assert cost.macs > cost.conv_macs
 
 
 @pytest.mark.parametrize("genotype, params", [("DARTS_V2", 4.7)])  # DARTS (Liu et al., 2019), Table 3, in millions

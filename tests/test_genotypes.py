@@ -13,10 +13,12 @@ from nas.errors import UserError
 from nas.genotypes import (
     PUBLISHED,
     Genotype,
+    Label,
     derive,
-    derive_from_table,
-    drawn_from,
+    derive_from_weights,
     edges,
+    final_weights,
+    found_name,
     random_genotype,
     random_weights,
     weight_rows,
@@ -164,7 +166,7 @@ def table_of(operations: list[str], alphas: list[torch.Tensor], nodes: int, epoc
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 4, 5])
-def test_derive_from_table_reads_the_last_epoch(nodes, tmp_path):
+def test_a_table_derives_by_its_last_epoch(nodes, tmp_path):
     for seed in range(5):
         operations = some_operations(seed, none=True)
         alphas = draw(nodes, operations, seed)
@@ -175,7 +177,7 @@ def test_derive_from_table_reads_the_last_epoch(nodes, tmp_path):
             writer.writeheader()
             writer.writerows(rows)
         with open(tmp_path / "alphas.csv", newline="") as file:
-            assert derive_from_table(list(csv.DictReader(file))) == derive(operations, *alphas)
+            assert derive_from_weights(*final_weights(list(csv.DictReader(file)))) == derive(operations, *alphas)
 
 
 def without(rows: list[dict], *places: int) -> list[dict]:
@@ -202,12 +204,12 @@ def changed(rows: list[dict], **values: str) -> list[dict]:
         (lambda rows: changed(rows, cell="other"), "each operation on each edge"),
     ],
 )
-def test_derive_from_table_refuses_a_damaged_table(damage, message):
+def test_a_damaged_table_is_refused(damage, message):
     operations = ["none", "skip_connect", "sep_conv_3x3"]
     rows = table_of(operations, draw(2, operations, 0), 2, 3)
-    derive_from_table(rows)
+    final_weights(rows)
     with pytest.raises(ValueError, match=message):
-        derive_from_table(damage(rows))
+        final_weights(damage(rows))
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 4])
@@ -338,24 +340,47 @@ def test_random_weights_as_a_table_give_the_same_genotype(tmp_path):
     assert {row["epoch"] for row in rows} == {7}
     assert [row["edge"] for row in rows[:: len(SPACE)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
     table = [{key: str(value) for key, value in row.items()} for row in rows]
-    assert derive_from_table(table) == random_genotype(SPACE, 3, "seed")
+    assert derive_from_weights(*final_weights(table)) == random_genotype(SPACE, 3, "seed")
 
 
 @pytest.mark.parametrize(
-    "name, space",
+    "name, label",
     [
-        ("darts_random_0", "darts"),
-        ("pibconv_f1.5_random_12", "pibconv_f1.5"),
-        ("darts_random_", None),
-        ("darts_random_01", None),
-        ("darts_random_-1", None),
-        ("_random_1", None),
-        ("darts", None),
-        ("DARTS_V2", None),
+        ("darts_random_0", ("darts", "random", "0")),
+        ("pibconv_f1.5_random_12", ("pibconv_f1.5", "random", "12")),
+        ("darts_seed_3", ("darts", "seed", "3")),
+        ("efficientnetv2_all_mb_conv", ("efficientnetv2", "all", "mb_conv")),
+        ("DARTS_V2_all_sep_conv_3x3", ("DARTS_V2", "all", "sep_conv_3x3")),
+        ("darts_seed_1_all_none_all_a", ("darts_seed_1_all_none", "all", "a")),
+        ("darts_random_1_all_a", ("darts_random_1", "all", "a")),
+        *(
+            (name, (name, "", ""))
+            for name in (
+                "darts_random_",
+                "darts_random_01",
+                "darts_random_-1",
+                "_random_1",
+                "_all_a",
+                "x_all_",
+                "DARTS_V2",
+            )
+        ),
     ],
 )
-def test_names_of_random_genotypes(name, space):
-    assert drawn_from(name) == space
+def test_what_a_genotypes_name_says(name, label):
+    assert Label.of(name) == label
+
+
+def test_the_first_seeds_genotype_has_the_spaces_name():
+    assert [found_name("darts", seed, [4, 0, 12]) for seed in (4, 0, 12)] == ["darts", "darts_seed_0", "darts_seed_12"]
+
+
+def test_one_operation_on_every_edge_leaves_the_wiring():
+    found = PUBLISHED["DARTS_V2"].with_all("mb_conv")
+    assert found.operations() == {"mb_conv"}
+    assert [state for _, state in found.normal] == [0, 1, 0, 1, 1, 0, 0, 2]
+    assert [state for _, state in found.reduce] == [0, 1, 2, 1, 0, 2, 2, 1]
+    assert (found.normal_concat, found.reduce_concat) == ((2, 3, 4, 5), (2, 3, 4, 5))
 
 
 def test_skips_are_counted_in_each_cell():

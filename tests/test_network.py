@@ -25,6 +25,13 @@ SMALL = Genotype(  # every state of two nodes in the output, both kinds of edge
     reduce=(("max_pool_3x3", 0), ("skip_connect", 1), ("skip_connect", 2), ("avg_pool_3x3", 1)),
     reduce_concat=(3,),
 )
+BLOCKS = Genotype(  # EfficientNetV2's blocks, each at both strides and on inner states
+    normal=(("ds_conv", 0), ("mb_conv", 1), ("fused_mb_conv", 2), ("ds_conv", 1)),
+    normal_concat=(2, 3),
+    reduce=(("mb_conv", 0), ("ds_conv", 1), ("mb_conv", 2), ("fused_mb_conv", 1)),
+    reduce_concat=(2, 3),
+)
+GENOTYPES = PUBLISHED | {"blocks": BLOCKS}
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -41,14 +48,15 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
         ("DARTS_V2", 5, (7, 7)),
         ("DARTS_V2", 2, (6, 8)),
         ("DARTS_V1", 1, (5, 5)),
+        ("blocks", 4, (7, 8)),
     ],
 )
 def test_network_equals_slow_evaluation(genotype, layers, size, training):
-    network = Network(PUBLISHED[genotype], channels=2, layers=layers, num_classes=3, in_channels=1)
+    network = Network(GENOTYPES[genotype], channels=2, layers=layers, num_classes=3, in_channels=1)
     network = reference.randomize(network).train(training)
     x = images(3, 1, *size).double()
     take, rest = reference.take_from(network)
-    expected = reference.network(PUBLISHED[genotype].to_dict(), x.numpy(), layers, take, training)
+    expected = reference.network(GENOTYPES[genotype].to_dict(), x.numpy(), layers, take, training)
     assert next(rest, None) is None
     np.testing.assert_allclose(network(x).detach().numpy(), expected, rtol=1e-8, atol=1e-8)
 
@@ -239,11 +247,16 @@ def test_drop_path_of_a_network_acts_in_training_only():
 @pytest.mark.parametrize("auxiliary", [True, False])
 @pytest.mark.parametrize(
     "genotype, layers, in_channels, stem",
-    [("DARTS_V2", 3, 1, "cifar"), ("DARTS_PseudoInvBn", 2, 3, "cifar"), ("DARTS_V2", 2, 3, "imagenet")],
+    [
+        ("DARTS_V2", 3, 1, "cifar"),
+        ("DARTS_PseudoInvBn", 2, 3, "cifar"),
+        ("DARTS_V2", 2, 3, "imagenet"),
+        ("blocks", 3, 1, "cifar"),
+    ],
 )
 def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, stem, auxiliary, tmp_path):
     how = {"channels": 4, "layers": layers, "num_classes": 5, "in_channels": in_channels, "stem": stem}
-    network = Network(PUBLISHED[genotype], **how, auxiliary=auxiliary)
+    network = Network(GENOTYPES[genotype], **how, auxiliary=auxiliary)
     x = images(6, in_channels, *((9, 9) if stem == "cifar" else (64, 64)))
     for p in network.parameters():
         p.data += 0.1 * torch.randn_like(p)
@@ -255,7 +268,7 @@ def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, ste
     assert not loaded.training and loaded.auxiliary is None
     assert torch.equal(loaded(x), network.eval()(x))
     tensors = load_file(path)
-    assert set(tensors) == set(Network(PUBLISHED[genotype], **how).state_dict())
+    assert set(tensors) == set(Network(GENOTYPES[genotype], **how).state_dict())
     assert [file.name for file in path.parent.iterdir()] == ["network.safetensors"]
     again = tmp_path / "again.safetensors"
     save(loaded, again)
@@ -325,3 +338,22 @@ def test_gradients_reach_every_parameter_through_both_heads():
     loss = nn.functional.cross_entropy(logits, labels) + 0.4 * nn.functional.cross_entropy(auxiliary_logits, labels)
     loss.backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_training_step_changes_every_number_of_a_network_of_efficientnets_blocks():
+    torch.manual_seed(0)
+    network = Network(BLOCKS, channels=4, layers=4, num_classes=10, in_channels=1, auxiliary=True).double()
+    maps = []
+    for cell in network.cells:
+        cell.register_forward_hook(lambda _, __, out: maps.append(tuple(out.shape)))
+    x, labels = images(12, 1, 28, 28).double(), torch.arange(12) % 10
+    logits, auxiliary_logits = network(x)
+    assert maps == [(12, 8, 28, 28), (12, 16, 14, 14), (12, 32, 7, 7), (12, 32, 7, 7)]
+    assert logits.shape == auxiliary_logits.shape == (12, 10)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.025)  # without weight decay, which changes dead ones too
+    loss = nn.functional.cross_entropy(logits, labels) + 0.4 * nn.functional.cross_entropy(auxiliary_logits, labels)
+    loss.backward()
+    optimizer.step()
+    assert [name for name, p in network.named_parameters() if p.eq(before[name]).any()] == []
+    assert network.eval()(x).shape == (12, 10)

@@ -401,7 +401,7 @@ def test_a_value_of_many_lines():
 # Names that do not exist
 
 
-KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5"
+KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2"
 
 
 def test_an_unknown_space():
@@ -426,6 +426,27 @@ def test_random_genotypes_are_of_any_known_space():
     assert "pibconv_f4.5_random_11-3-0" in check(tree).evaluate.networks()
     assert "is no genotype" in refused("evaluate.genotypes", ["dart_random_1"])
     assert "is no genotype" in refused("evaluate.genotypes", ["darts_random_01"])
+
+
+def test_genotypes_of_other_seeds_and_of_single_operations():
+    tree = read(DEFAULT)
+    tree["search"]["seeds"] = [2, 0]
+    good = ["darts", "darts_seed_0", "darts_all_mb_conv", "darts_seed_0_all_ds_conv", "DARTS_V2_all_pib_conv_3x3"]
+    good += ["efficientnetv2_random_3_all_fused_mb_conv"]
+    tree["evaluate"]["genotypes"] += good[1:]
+    assert check(tree).search.genotypes() == ["darts", "darts_seed_0", "pibconv", "pibconv_seed_0"]
+
+    def message(name: str) -> str:
+        changed = tree | {"evaluate": tree["evaluate"] | {"genotypes": [name]}}
+        return told(lambda: check(changed)).removeprefix("params.yaml: evaluate.genotypes[0]: ")
+
+    assert message("darts_seed_2") == "darts_seed_2 is a genotype that no search finds: it is called darts"
+    assert message("darts_seed_7") == "darts_seed_7 is a genotype that no search finds: add 7 to search.seeds"
+    start = "darts_all_mbconv: mbconv is no operation: did you mean mb_conv? (known: "
+    assert message("darts_all_mbconv").startswith(start)
+    assert "none," not in message("darts_all_none").split("known")[1]
+    assert message("convnext_all_mb_conv").startswith("convnext is a space that no search runs in")
+    assert message("DART_V2_all_mb_conv").startswith("DART_V2 is no genotype: did you mean DARTS_V2?")
 
 
 def test_a_genotype_of_a_space_that_is_not_searched():

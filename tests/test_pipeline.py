@@ -19,7 +19,7 @@ from nas.files import sha256
 from nas.params import check
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
-STAGES = {"prepare", "search@darts", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+STAGES = {"prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
 
 Copy = Callable[[Project], Project]
 
@@ -60,7 +60,7 @@ def test_a_random_genotype_more_runs_its_evaluation_and_what_summarises(finished
 def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(search={"algorithm": algorithm}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
-    assert set(project.repro()) == {"search@darts", "derive", "evaluate@darts-2-0", "complexity", "report"}
+    assert set(project.repro()) == {"search@darts-0", "derive", "evaluate@darts-2-0", "complexity", "report"}
     report = (project.folder / "results/report.md").read_text()
     assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
     project.run("dvc", "metrics", "diff")
@@ -81,11 +81,11 @@ def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Pat
         evaluate=small | {"genotypes": ["DARTS_V2", "darts"]},
         gradcam={"classes": ["a", "b"]},
     )
-    assert "search@darts" in project.repro()
+    assert "search@darts-0" in project.repro()
     in_memory = hashes(project.folder / "results")
     shutil.rmtree(project.folder / "models")
     project.set(data={"stream": True})
-    assert {"prepare", "search@darts", "evaluate@darts-2-0", "gradcam@DARTS_V2-2-0"} <= set(project.repro())
+    assert {"prepare", "search@darts-0", "evaluate@darts-2-0", "gradcam@DARTS_V2-2-0"} <= set(project.repro())
     streamed = hashes(project.folder / "results")
     assert {name for name in in_memory if in_memory[name] != streamed[name]} == {"report.md", "report.html"}
     assert (project.folder / "data/prepared/train.safetensors").stat().st_size < 24 * 3 * 36 * 36
@@ -111,7 +111,7 @@ def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finishe
     genotypes = hashes(project.folder / "results/genotypes")
     project.set(search={"epochs": 2})
     ran = set(project.repro())
-    expected = {"search@darts", "derive", "report"}
+    expected = {"search@darts-0", "derive", "report"}
     if hashes(project.folder / "results/genotypes") != genotypes:
         expected |= {"evaluate@darts-2-0", "complexity"}
     assert ran == expected
@@ -140,7 +140,7 @@ def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_pat
     finished.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     ran = clone.repro()
-    assert "search@darts" not in ran  # its results are in git
+    assert "search@darts-0" not in ran  # its results are in git
     assert set(ran) >= EVALUATIONS  # their weights are not
     assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
 
@@ -150,7 +150,7 @@ def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_pat
 
 TRACED = {
     "prepare": [],
-    "search": ["darts"],
+    "search": ["darts", "0"],
     "derive": [],
     "evaluate": ["DARTS_V2", "2", "0"],
     "complexity": [],
@@ -226,7 +226,7 @@ def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epoch
 @pytest.mark.parametrize(
     ("stage", "arguments", "outputs"),
     [
-        ("search", ("darts",), ["results/search/darts"]),
+        ("search", ("darts", "0"), ["results/search/darts-0"]),
         (
             "evaluate",
             ("DARTS_V2", "2", "0"),
@@ -262,7 +262,7 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(search={"epochs": 40})
     process = subprocess.Popen(
-        ["dvc", "repro", "search@darts"],
+        ["dvc", "repro", "search@darts-0"],
         cwd=project.folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -275,7 +275,7 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
     process.wait()
     project.set(search={"epochs": 40})
-    output = project.run("dvc", "repro", "search@darts").stdout
+    output = project.run("dvc", "repro", "search@darts-0").stdout
     assert "resumed after epoch" in output
 
 

@@ -11,6 +11,7 @@ from conftest import Project
 
 from nas import published
 from nas.errors import UserError
+from nas.files import read_csv
 from nas.report import Contents, write
 
 RECIPES = {
@@ -22,7 +23,7 @@ RECIPES = {
 
 def contents(**changes: object) -> Contents:
     given = {
-        "spaces": ["darts"],
+        "searches": {"darts": "darts-0"},
         "networks": [("DARTS_V2", 2, [0]), ("darts", 2, [0])],
         "gradcam": ["DARTS_V2-2-0"],
         "recipes": RECIPES,
@@ -75,7 +76,7 @@ def test_no_number_of_ours_stands_without_its_recipe(results: Path) -> None:
 def test_a_random_algorithm_is_said_to_have_searched_nothing(results: Path) -> None:
     recipes = RECIPES | {"Search": RECIPES["Search"] | {"algorithm": "random"}}
     for file in ("metrics.json", "history.csv"):
-        (results / "search/darts" / file).unlink()
+        (results / "search/darts-0" / file).unlink()
     write(results, contents(recipes=recipes))
     assert "drawn from its space" in section((results / "report.md").read_text(), "## Search")
 
@@ -122,7 +123,7 @@ def test_the_roadmap_takes_the_deepest_networks_that_all_spaces_share(results: P
         for layers, top1 in accuracies.items():
             set_metrics(results, f"{name}-{layers}-0", top1=top1, gmac=0.25)
     networks = [(name, layers, [0]) for name, accuracies in found.items() for layers in accuracies]
-    write(results, contents(networks=networks, spaces=[]))
+    write(results, contents(networks=networks, searches={}))
     text = (results / "report.md").read_text()
     rows = [row[:5] for row in table(text, "Roadmap")]
     assert rows == [  # in the paper's order, with Fig. 1's figures
@@ -131,13 +132,94 @@ def test_the_roadmap_takes_the_deepest_networks_that_all_spaces_share(results: P
         ["pibconv_f3", "**79.50**", "–", "0.25", "–"],
     ]
     assert "20 layers, digits, 2 epochs" in section(text, "## Roadmap")
-    write(results, contents(networks=[("darts", 8, [0]), ("DARTS_V2", 2, [0])], spaces=[]))
+    write(results, contents(networks=[("darts", 8, [0]), ("DARTS_V2", 2, [0])], searches={}))
     assert "## Roadmap" not in (results / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "found, told", [(84.0, "+6.00 points from the genotype itself, which is number 2 of 3"), (90.5, "number 1 of 3")]
+)
+def test_a_genotype_stands_beside_its_single_blocks(results: Path, found: float, told: str) -> None:
+    accuracies = {("darts", 3): found, ("darts_all_mb_conv", 3): 80.0, ("darts_all_sep_conv_3x3", 3): 90.0}
+    accuracies |= {("darts_all_sep_conv_3x3", 2): 99.0}  # of another depth
+    accuracies |= {("DARTS_V2_all_sep_conv_3x3", 3): 99.0}  # of another wiring
+    for (name, layers), top1 in accuracies.items():
+        set_metrics(results, f"{name}-{layers}-0", top1=top1)
+    networks = [(name, layers, [0]) for name, layers in accuracies]
+    write(results, contents(networks=networks))
+    text = section((results / "report.md").read_text(), "## Single blocks")
+    shown = [row[2] for row in table(f"\n## Single blocks\n{text}", "Single blocks")]
+    assert shown == [f"**{value:.2f}**" for value in sorted((found, 80.0, 90.0), reverse=True)]
+    assert "the best single block in the cells of darts is **sep_conv_3x3**" in text
+    assert told in text
+    write(results, contents())
+    assert "## Single blocks" not in (results / "report.md").read_text()
+
+
+PREFERENCE = {
+    "margin": 0.1234,
+    "entropy": 0.9876,
+    "leads": {"a": 0, "b": 2, "c": 3},
+    "chosen": {"a": 0, "b": 1, "c": 3},
+    "verdict": "a mix",
+}
+REPEATS = {"chosen": {"a": 5, "b": 3}, "agreement": 0.5, "chance": 0.2139, "probability": 0.0301, "verdict": "repeats"}
+
+
+def test_preferences_and_whether_they_repeat(results: Path) -> None:
+    shutil.copytree(results / "search/darts-0", results / "search/darts-5")
+    for file in (results / "genotypes").glob("darts[.-]*"):
+        shutil.copy(file, file.with_name(file.name.replace("darts", "darts_seed_5", 1)))
+    told = {
+        "searches": {name: {"normal": PREFERENCE, "reduce": PREFERENCE} for name in ("darts", "darts_seed_5")},
+        "spaces": {"darts": {"normal": REPEATS, "reduce": REPEATS | {"verdict": "as random"}}},
+    }
+    (results / "preference/metrics.json").write_text(json.dumps(told))
+    write(results, contents(searches={"darts": "darts-0", "darts_seed_5": "darts-5"}))
+    text = (results / "report.md").read_text()
+    rows = table(text, "Preference")
+    assert [row[0] for row in rows[:4]] == [
+        f"{name}, {cell} cell" for name in ("darts", "darts_seed_5") for cell in ("normal", "reduction")
+    ]
+    assert rows[0][1:] == ["**a mix**", "0.123", "0.988", "c 3, b 2", "c 3, b 1"]
+    assert "| darts, normal cell | **repeats** | 50 % | 21 % | 0.030 | a 5, b 3 |" in text
+    assert "| darts, reduction cell | **as random** |" in text
+    assert "figures/evolution-darts_seed_5-reduce.gif" in text
+    (results / "preference/metrics.json").write_text(json.dumps(told | {"searches": {}}))
+    with pytest.raises(UserError, match=r"preference/metrics.json: is missing or damaged \(it lacks 'darts'\)"):
+        write(results, contents())
+
+
+def test_the_final_weights_are_those_of_the_last_epoch(results: Path) -> None:
+    rows = read_csv(results / "search/darts-0/alphas.csv")
+    last = {(r["cell"], r["edge"], r["operation"]): float(r["weight"]) for r in rows if r["epoch"] == "1"}
+    write(results, contents())
+    text = section((results / "report.md").read_text(), "## Search")
+    edges = {"**cₖ₋₂ → node 0**": "0-2", "**cₖ₋₁ → node 0**": "1-2"}  # of one node, both are kept
+    shown = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| **cₖ")]
+    header = next(line for line in text.splitlines() if line.startswith("| edge |")).strip("| ").split(" | ")[1:]
+    assert len(shown) == 4
+    for i, (edge, *weights) in enumerate(shown):
+        expected = [last["normal" if i < 2 else "reduce", edges[edge], operation] for operation in header]
+        assert [float(weight.strip("*")) for weight in weights] == pytest.approx(expected, abs=0.0005)
+        best = max(w for name, w in zip(header, expected, strict=True) if name != "none")
+        assert [weight.startswith("**") for weight in weights] == [w == best for w in expected]
+
+
+def test_a_papers_numbers_stand_beside_its_own_study_alone(results: Path) -> None:
+    set_metrics(results, "efficientnetv2-2-0", top1=50.0)
+    shutil.copy(results / "evaluate/DARTS_V2-2-0/history.csv", results / "evaluate/efficientnetv2-2-0")
+    write(results, contents(searches={}, networks=[("efficientnetv2", 2, [0])], gradcam=[]))
+    text = (results / "report.md").read_text()
+    assert "paper" not in text.split("## Recipe")[0]
+    assert len(table(text, "Test accuracy")[0]) == 6
+    write(results, contents(searches={}, networks=[("DARTS_V2", 2, [0])], gradcam=[]))
+    assert "## Complexity of the paper's Table 1" in (results / "report.md").read_text()
 
 
 @pytest.mark.parametrize("skips, warned", [(0, False), (1, True), (2, True)])
 def test_a_cell_that_skip_connections_took_over_is_warned_of(results: Path, skips: int, warned: bool) -> None:
-    path = results / "search/darts/metrics.json"  # one node: two edges in each cell
+    path = results / "search/darts-0/metrics.json"  # one node: two edges in each cell
     path.write_text(json.dumps(json.loads(path.read_text()) | {"skips_normal": 0, "skips_reduce": skips}))
     write(results, contents())
     text = (results / "report.md").read_text()
@@ -182,7 +264,7 @@ def test_several_seeds_give_mean_and_deviation(results: Path) -> None:
 
 
 def test_only_what_the_lists_name_is_shown(results: Path) -> None:
-    write(results, contents(spaces=[], networks=[("DARTS_V2", 2, [0])], gradcam=[]))
+    write(results, contents(searches={}, networks=[("DARTS_V2", 2, [0])], gradcam=[]))
     text = (results / "report.md").read_text()
     assert "\n| darts |" not in text.split("## Recipe")[0]
     assert "\n## Search\n" not in text
@@ -211,7 +293,9 @@ def test_the_page_needs_no_other_file_and_the_markdown_only_those_beside_it(resu
     named = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     page = Page(html)
     assert len(page.images) == len(named) >= 10
-    assert all(image.startswith("data:image/png;base64,") for image in page.images)
+    kinds = [image.split(";base64,")[0] for image in page.images]
+    assert kinds == [f"data:image/{name.rsplit('.')[-1]}" for name in named]
+    assert kinds.count("data:image/gif") == 2
     assert page.links == []
     assert "http" not in html
     assert all((results / name).is_file() for name in named)

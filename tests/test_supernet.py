@@ -16,7 +16,7 @@ from nas.operations import OPERATIONS
 from nas.spaces import SPACES, SearchSpace
 from nas.supernet import MixedOperation, Supernet, one_hot_sample
 
-# The papers' spaces: DARTS, section 3.1; PIBConv, section 3
+# The papers' spaces: DARTS, section 3.1; PIBConv, section 3; EfficientNetV2's blocks, without none, skip and pooling
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SHARED = {"none", "skip_connect", *POOLS, "dil_conv_3x3", "dil_conv_5x5"}
 PAPERS = {
@@ -29,6 +29,7 @@ PAPERS = {
         f"pibconv_f{f}": SHARED | {"conv_7x1_1x7"} | {f"pib_conv_f{f}_{k}x{k}" for k in (3, 5, 7)}
         for f in ("1.5", "3", "4.5")
     },
+    "efficientnetv2": {"ds_conv", "mb_conv", "fused_mb_conv"},
 }
 
 
@@ -48,8 +49,8 @@ def is_norm(module: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_spaces(name):
-    assert set(SPACES[name].operations) == PAPERS[name]
-    assert len(SPACES[name].operations) == (10 if "pibconv" in name else 8)
+    assert sorted(SPACES[name].operations) == sorted(PAPERS[name])
+    assert len(PAPERS[name]) == (3 if name == "efficientnetv2" else 10 if "pibconv" in name else 8)
     assert SPACES[name].name == name
 
 
@@ -64,7 +65,7 @@ def test_spaces_that_offer_no_choice_are_refused(names, message):
         SearchSpace("mine", names)
 
 
-@pytest.mark.parametrize("space", ["darts", "pibconv"])
+@pytest.mark.parametrize("space", ["darts", "pibconv", "efficientnetv2"])
 @pytest.mark.parametrize("nodes, rows", [(1, 2), (2, 5), (3, 9), (4, 14), (5, 20)])
 def test_alpha_has_a_row_for_each_edge_and_starts_near_zero(space, nodes, rows):
     torch.manual_seed(nodes)
@@ -147,7 +148,10 @@ def random_cell(names: list[str], nodes: int, source: random.Random) -> tuple[tu
 
 
 def decide(supernet: Supernet, genotype: Genotype) -> None:
-    """Put all weight of an edge on the genotype's operation, and of an edge that the genotype lacks on none."""
+    """Put all weight of an edge on the genotype's operation, and of an edge that the genotype lacks on none.
+
+    A space without none can only stand for genotypes of one node, which have every edge.
+    """
     names = supernet.space.operations
     for alphas, cell in ((supernet.alphas_normal, genotype.normal), (supernet.alphas_reduce, genotype.reduce)):
         chosen = {(state, 2 + i // 2): name for i, (name, state) in enumerate(cell)}
@@ -181,9 +185,14 @@ def copy_weights(supernet: Supernet, network: Network, genotype: Genotype) -> No
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
 @pytest.mark.parametrize("layers, nodes, stem, size", [(5, 3, "cifar", 8), (3, 4, "imagenet", 64)])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    "space",
+    [*SPACES.values(), SearchSpace("efficientnetv2_none", ("ds_conv", "mb_conv", "fused_mb_conv", "none"))],
+    ids=lambda space: space.name,
+)
 def test_a_decided_supernet_is_the_discrete_network(space, layers, nodes, stem, size, training):
-    names = [name for name in SPACES[space].operations if name != "none"]
+    names = [name for name in space.operations if name != "none"]
+    nodes = nodes if "none" in space.operations else 1
     how = {"channels": 2, "layers": layers, "num_classes": 3, "in_channels": 1, "stem": stem}
     for seed in range(2):
         source, concat = random.Random(seed), tuple(range(2, 2 + nodes))
@@ -239,9 +248,11 @@ def test_the_gradient_of_a_draw_is_that_of_the_relaxation():
         assert alphas.grad[0, k].item() == pytest.approx(slope.item(), abs=1e-8)
 
 
-def test_gdas_computes_the_drawn_operation_alone():
+@pytest.mark.parametrize("space", ["pibconv", "efficientnetv2"])
+def test_gdas_computes_the_drawn_operation_alone(space):
     """A forward pass equals that of the supernet with a decided α for the same draw, and no other operation runs."""
-    supernet = make("pibconv", layers=3, nodes=2).eval()
+    supernet = make(space, layers=3, nodes=2).eval()
+    without_none = [name for name in SPACES[space].operations if name != "none"]
     supernet.temperature = 5.0
     ran = set()
     for name, module in supernet.named_modules():
@@ -264,10 +275,10 @@ def test_gdas_computes_the_drawn_operation_alone():
         computed = set(ran)
         torch.testing.assert_close(logits, decided(x), rtol=1e-9, atol=1e-9)
         expected = {
-            f"cells.{c}.edges.{e}.operations.{k - 1}"  # column 0 is none
+            f"cells.{c}.edges.{e}.operations.{without_none.index(name)}"
             for c in range(3)
             for e, k in enumerate(draws[c in supernet.reductions].tolist())
-            if k > 0
+            if (name := SPACES[space].operations[k]) != "none"
         }
         assert computed == expected
 
@@ -283,20 +294,22 @@ def test_gdas_gives_every_alpha_a_gradient_and_only_drawn_weights():
     assert without and all(".operations." in name for name in without)
 
 
-def test_gdas_evaluates_the_strongest_operations_other_than_none():
-    supernet = make("darts", layers=3, nodes=1).eval()
+@pytest.mark.parametrize("space, strongest", [("darts", "sep_conv_5x5"), ("efficientnetv2", "ds_conv")])
+def test_gdas_evaluates_the_strongest_operations_other_than_none(space, strongest):
+    supernet = make(space, layers=3, nodes=1).eval()
     supernet.temperature = 1.0
-    names = SPACES["darts"].operations
+    names = SPACES[space].operations
     with torch.no_grad():
         for alphas in supernet.alphas():
             alphas.zero_()
-            alphas[:, names.index("none")] = 2
-            alphas[:, names.index("sep_conv_5x5")] = 1
+            alphas[:, names.index(strongest)] = 1
+            if "none" in names:
+                alphas[:, names.index("none")] = 2
     decided = deepcopy(supernet)
     decided.temperature = None
     with torch.no_grad():
         for alphas in decided.alphas():
-            alphas[:, names.index("sep_conv_5x5")] = 1e4
+            alphas[:, names.index(strongest)] = 1e4
     x = images(4, 1, 8, 8)
     torch.testing.assert_close(supernet(x), decided(x), rtol=1e-9, atol=1e-9)
     assert torch.equal(supernet(x), supernet(x))
@@ -337,7 +350,7 @@ def test_weights_are_everything_but_alpha():
     assert len(alphas) == 2 and alphas <= {id(p) for p in supernet.parameters()}
 
 
-@pytest.mark.parametrize("space, layers, nodes", [("darts", 3, 2), ("pibconv", 4, 2)])
+@pytest.mark.parametrize("space, layers, nodes", [("darts", 3, 2), ("pibconv", 4, 2), ("efficientnetv2", 3, 2)])
 def test_gradient_reaches_every_alpha_and_every_weight(space, layers, nodes):
     torch.manual_seed(0)
     supernet = Supernet(space, channels=4, layers=layers, nodes=nodes, num_classes=3, in_channels=1).double()
