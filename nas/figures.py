@@ -629,7 +629,7 @@ def _width_scale(operations: int, choices: Iterable[Sequence[_Choice]]) -> tuple
     least to twice the former, so that the small leads of a short search do not look like decisions.
     """
     weights = [choice.weight for table in choices for choice in table]
-    return min(1 / operations, *weights), max(2 / operations, *weights)
+    return min(1 / operations, *weights), max(min(2 / operations, 1), *weights)
 
 
 # Curves.

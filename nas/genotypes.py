@@ -237,6 +237,11 @@ def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[
     return Genotype(normal, concat, reduce, concat)
 
 
+def favourite(weights: Mapping[str, float]) -> str:
+    """The operation other than ``none`` of the largest weight; of equal ones the first."""
+    return max((name for name in weights if name != "none"), key=weights.__getitem__)
+
+
 def strongest(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> tuple[Edge, ...]:
     """The edges that `derive` keeps of one cell, in node order: ``Genotype.normal`` or ``.reduce``.
 

@@ -135,9 +135,9 @@ class Conv7x1(nn.Sequential):
 
 
 def widened(channels: int, expansion: float, operation: str) -> int:
-    """``expansion · channels``; raises UserError, naming `operation`, if that is not whole, or below `channels`."""
-    if expansion < 1:
-        raise UserError(f"expansion: {expansion} is not allowed: must be at least 1")
+    """``expansion · channels``; raises UserError if that is no whole number, or `expansion` below 1 or not finite."""
+    if not 1 <= expansion < float("inf"):
+        raise UserError(f"expansion: {expansion} is not allowed: must be at least 1, and finite")
     wide = round(channels * expansion)
     if abs(wide - channels * expansion) > 1e-6:
         raise UserError(
@@ -245,7 +245,7 @@ class InvertedBottleneck(nn.Module):
         super().__init__()
         if not 0 <= se_ratio <= 1:
             raise UserError(f"se_ratio: {se_ratio} is not allowed: must be from 0 to 1")
-        squeeze = [SqueezeExcitation(wide, max(1, int(channels * se_ratio)))] if se_ratio else []
+        squeeze = [SqueezeExcitation(wide, max(1, int(channels * se_ratio + 1e-6)))] if se_ratio else []
         project = [pointwise(wide, channels), nn.BatchNorm2d(channels, affine=affine)]
         self.branch = nn.Sequential(*widen, *squeeze, *project)
         self.residual = stride == 1
@@ -288,7 +288,8 @@ class MBConv(InvertedBottleneck):
 class FusedMBConv(InvertedBottleneck):
     """MBConv with its first two convolutions fused into one full k×k (EfficientNetV2: Tan & Le, 2021, Fig. 2).
 
-    `se_ratio` is 0, as EfficientNetV2 has it in its fused stages (Table 4). Raises as `MBConv`.
+    `se_ratio` is 0, as EfficientNetV2 has it in its fused stages (Table 4). It projects at `expansion` 1 too, unlike
+    EfficientNetV2's first stage. Raises as `MBConv`.
     """
 
     def __init__(

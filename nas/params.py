@@ -140,10 +140,14 @@ class Search(Training):
         return self
 
     def in_use(self) -> dict:
-        """Those parameters that the algorithm heeds, the lists of searches apart."""
-        unused = {"darts": {"tau", "tau_min"}, "gdas": {"order"}, "random": set(type(self).model_fields) - {"nodes"}}
+        """Those parameters that the algorithm heeds, the spaces apart."""
+        unused = {
+            "darts": {"tau", "tau_min"},
+            "gdas": {"order"},
+            "random": set(type(self).model_fields) - {"seeds", "nodes"},
+        }
         idle = unused[self.algorithm] - {"algorithm"}
-        return {key: value for key, value in self.model_dump(exclude={"spaces", "seeds"}).items() if key not in idle}
+        return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
 
     def genotypes(self) -> list[str]:
         """Names of the genotypes that the searches find."""
@@ -216,13 +220,14 @@ class Params(Section):
         label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes()]
         if label.kind == "all":
             if label.argument not in OPERATIONS:
-                return f"{genotype}: {label.argument} is no operation: {suggest(label.argument, OPERATIONS)}"
+                return f"{genotype}: {label.argument} is no operation of a space: {suggest(label.argument, OPERATIONS)}"
             return self._unknown(label.base)
         if genotype in known or (label.kind == "random" and label.base in SPACES):
             return None
-        if genotype in SPACES:
-            return f"{genotype} is a space that no search runs in: add it to search.spaces"
-        if label.kind == "seed" and label.base in self.search.spaces:
+        space = label.base if label.kind in ("", "seed") else ""
+        if space in SPACES and space not in self.search.spaces:
+            return f"{space} is a space that no search runs in: add it to search.spaces"
+        if space in SPACES:
             first = self.search.seeds[0] == int(label.argument)
             advice = f"it is called {label.base}" if first else f"add {label.argument} to search.seeds"
             return f"{genotype} is a genotype that no search finds: {advice}"

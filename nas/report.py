@@ -10,7 +10,7 @@ from PIL import Image
 
 from nas import figures, genotypes, preference, published
 from nas.files import whole_folder, write_text
-from nas.genotypes import CELLS, Label
+from nas.genotypes import CELLS, Label, favourite
 from nas.page import page
 from nas.results import damaged, evaluated, read_json, read_rows
 from nas.spaces import SPACES
@@ -123,13 +123,26 @@ def _accuracy(report: Report) -> str:
         [
             "## Test accuracy",
             _accuracy_table(report.evaluated, paper),
-            f"Ours: {recipe}. {source}Published genotypes are {', '.join(genotypes.PUBLISHED)}; the others are of the "
-            "space of their name, found in it or drawn from it (random); NAME_all_OPERATION has that operation on "
-            "every edge of NAME's cells.",
+            f"Ours: {recipe}. {source}{_origins(report)}",
             "![Accuracy against layers and parameters](figures/accuracy.png)",
             "![Training of the evaluated networks](figures/training.png)",
         ]
     )
+
+
+def _origins(report: Report) -> str:
+    """What the names of the evaluated genotypes say, of the kinds that there are."""
+    kinds = {Label.of(row["genotype"]).kind for row in report.evaluated}
+    seeds = report.contents.recipes["Search"].get("seeds", [])
+    told = (
+        f"Published genotypes are {', '.join(genotypes.PUBLISHED)}; the others are of the space of their name, found "
+    )
+    told += "in it or drawn from it (random)"
+    if len(seeds) > 1:
+        told += f"; SPACE is the genotype of seed {seeds[0]}, SPACE_seed_N of seed N"
+    if "all" in kinds:
+        told += "; NAME_all_OPERATION has that operation on every edge of NAME's cells"
+    return f"{told}."
 
 
 def _accuracy_table(rows: Sequence[Mapping], paper: Sequence[Mapping]) -> str:
@@ -177,9 +190,16 @@ def _roadmap(report: Report) -> str:
             "## Roadmap",
             "![Accuracy and GMAC of the genotype found in each space](figures/roadmap.png)",
             _table(header, lines),
-            f"The genotype {origin} each space; {recipe}. The paper's: {published.PIBCONV_FIG_1_SOURCE}.",
+            f"The genotype {origin} each space{_first_seed(report)}; {recipe}. The paper's: "
+            f"{published.PIBCONV_FIG_1_SOURCE}.",
         ]
     )
+
+
+def _first_seed(report: Report) -> str:
+    """What to add where several seeds were searched with but one is shown."""
+    seeds = report.contents.recipes["Search"].get("seeds", [])
+    return f" with the first of {len(seeds)} seeds, {seeds[0]}" if len(seeds) > 1 else ""
 
 
 def _baseline(report: Report) -> str:
@@ -188,11 +208,14 @@ def _baseline(report: Report) -> str:
     if algorithm == "random":
         return ""
     for row in report.evaluated:
+        label = Label.of(row["genotype"])
         drawn = [
             other["accuracy"]
             for other in report.evaluated
-            if other["layers"] == row["layers"] and Label.of(other["genotype"])[:2] == (row["genotype"], "random")
+            if other["layers"] == row["layers"] and Label.of(other["genotype"])[:2] == (label.base, "random")
         ]
+        if label.kind not in ("", "seed"):
+            continue
         if not drawn:
             continue
         ours, beaten = row["accuracy"], sum(row["accuracy"] > accuracy for accuracy in drawn)
@@ -209,13 +232,13 @@ def _baseline(report: Report) -> str:
         )
         verdict = "beats" if beaten == len(drawn) else "does not beat"
         verdicts.append(
-            f"- With {row['layers']} layers, the genotype found in {row['genotype']} **{verdict}** the random ones: "
+            f"- With {row['layers']} layers, the found genotype {row['genotype']} **{verdict}** the random ones: "
             f"it is more accurate than {beaten} of {len(drawn)}, {ours - mean(drawn):+.2f} points from their mean. "
             f"One more draw would beat them all with probability 1/{len(drawn) + 1}."
         )
     if not lines:
         return ""
-    header = ("space", "layers", f"found by {algorithm} (%)", "drawn", "their mean (%)", "their best (%)")
+    header = ("genotype", "layers", f"found by {algorithm} (%)", "drawn", "their mean (%)", "their best (%)")
     return "\n\n".join(
         [
             "## Found or random",
@@ -246,19 +269,22 @@ def _single_blocks(report: Report) -> str:
         ]
         best = max(alike, key=lambda one: one["accuracy"])
         verdicts.append(
-            f"- With {row['layers']} layers, the best single block in the cells of {row['genotype']} is "
-            f"**{Label.of(best['genotype']).argument}**, {best['accuracy'] - row['accuracy']:+.2f} points from the "
-            f"genotype itself, which is number {group.index(row) + 1} of {len(group)}."
+            f"- With {row['layers']} layers, the best of the {len(alike)} single blocks tried in the cells of "
+            f"{row['genotype']} is **{Label.of(best['genotype']).argument}**, "
+            f"{best['accuracy'] - row['accuracy']:+.2f} points from the genotype itself, which is number "
+            f"{group.index(row) + 1} of {len(group)}."
         )
     if not lines:
         return ""
+    single = all(len(row["seeds"]) == 1 for row in report.evaluated)
+    caution = " One training each: how much another seed would change is not known." if single else ""
     return "\n\n".join(
         [
             "## Single blocks",
             _table(("genotype", "layers", "test acc. (%)", "params (M)", "GMAC"), lines),
             "\n".join(verdicts),
-            "The genotype, and its cells with one operation on every edge, trained alike: "
-            f"{report.contents.evaluation(report.evaluated)}.",
+            "The genotype, and its cells with one operation on every edge, trained alike, at equal layers but not at "
+            f"equal cost: {report.contents.evaluation(report.evaluated)}.{caution}",
         ]
     )
 
@@ -357,7 +383,7 @@ def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> str:
             edges.setdefault(row["edge"], {})[row["operation"]] = row["weight"]
     lines = []
     for edge, weights in edges.items():
-        best = max(weights.keys() - {"none"}, key=weights.get)
+        best = favourite(weights)
         shown = (f"**{weight:.3f}**" if name == best else f"{weight:.3f}" for name, weight in weights.items())
         lines.append((f"**{_edge(edge)}**" if edge in kept else _edge(edge), *shown))
     return _table(("edge", *weights), lines)
@@ -383,55 +409,58 @@ def _preference(report: Report) -> str:
     told = read_json(path)
     try:
         rows = [
-            (
-                f"{name}, {title}",
-                f"**{one['verdict']}**",
-                f"{one['margin']:.3f}",
-                f"{one['entropy']:.3f}",
-                _counts(one["leads"]),
-                _counts(one["chosen"]),
-            )
+            _preferred(f"{name}, {title}", told["searches"][name][cell])
             for name in report.contents.searches
             for cell, title in CELLS.items()
-            for one in (told["searches"][name][cell],)
         ]
         repeats = [
-            (
-                f"{space}, {title}",
-                f"**{one['verdict']}**",
-                f"{100 * one['agreement']:.0f} %",
-                f"{100 * one['chance']:.0f} %",
-                f"{one['probability']:.3f}",
-                _counts(one["chosen"]),
-            )
+            _repeated(f"{space}, {title}", cells[cell])
             for space, cells in told["spaces"].items()
             for cell, title in CELLS.items()
-            for one in (cells[cell],)
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path, ValueError(f"it lacks {error}")) from None
+    header = ("search", "verdict", "margin", "normalized entropy", "mean weights", "largest weight")
     parts = [
         "## Preference",
-        _table(("search", "verdict", "margin", "entropy", "strongest on edges", "in the genotype"), rows),
+        _table((*header, "strongest on edges", "in the genotype"), rows),
         "Of the softmax weights at the end, none left out and the others scaled to 1: the margin between an edge's "
-        "strongest and second operation, and the entropy relative to that of equal weights, both means over edges. "
-        f"The verdict's rule: {preference.RULE}.",
+        "strongest and second operation, the normalized entropy (1: all weights are equal) and each operation's "
+        f"weight, means over edges. The verdict's rule, a convention of this project: {preference.RULE}.",
     ]
     if repeats:
-        header = ("space", "verdict", "edges in common", "by chance", "probability", "in the genotypes")
         parts += [
-            _table(header, repeats),
+            _table(("space", "verdict", "edges in common", "by chance", "p-value", "in the genotypes"), repeats),
             "Do searches that differ by their seed alone choose alike? The edges (node, source and operation) that two "
             "of the genotypes have in common, mean over pairs; the same of genotypes drawn uniformly; and the "
-            "probability that such have as many in common. The choice repeats if that is at most "
-            f"{preference.SIGNIFICANT:g}; otherwise it is no more alike than random ones.",
+            "probability that such have at least as many in common (p-value, for each cell by itself). The choice "
+            f"repeats if that is at most {preference.SIGNIFICANT:g}; otherwise these seeds do not tell it from chance.",
         ]
     return "\n\n".join(parts)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    shown = [f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count]
-    return ", ".join(shown)
+def _preferred(name: str, told: Mapping) -> tuple[str, ...]:
+    largest = max(told["weights_max"], key=told["weights_max"].get)
+    return (
+        name,
+        f"**{told['verdict']}**",
+        f"{told['margin']:.3f}",
+        f"{told['entropy']:.3f}",
+        _ranked(told["weights_mean"], ".3f"),
+        f"{largest} {told['weights_max'][largest]:.3f}",
+        _ranked(told["leads"]),
+        _ranked(told["chosen"]),
+    )
+
+
+def _repeated(name: str, told: Mapping) -> tuple[str, ...]:
+    shares = (f"{100 * told['agreement']:.0f} %", f"{100 * told['chance']:.0f} %", f"{told['p_value']:.3f}")
+    return (name, f"**{told['verdict']}**", *shares, _ranked(told["chosen"]))
+
+
+def _ranked(values: Mapping[str, float], form: str = "") -> str:
+    """``b 3, a 1``: from the largest down, zeros left out."""
+    return ", ".join(f"{name} {value:{form}}" for name, value in sorted(values.items(), key=lambda v: -v[1]) if value)
 
 
 def _genotypes(report: Report) -> str:

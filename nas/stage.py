@@ -57,7 +57,7 @@ def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[
     arguments: list[str | int] = []
     for parameter, text in zip(declared, given, strict=True):
         whole = parameter.annotation is int
-        if not re.fullmatch(r"\d{1,9}" if whole else r"\w[\w.-]*", text):
+        if not re.fullmatch(r"\d{1,10}" if whole else r"\w[\w.-]*", text):
             allowed = "a number: digits alone" if whole else "a name: letters, digits, _, - and ."
             raise UserError(f"{parameter.name}: {text!r} is not allowed: must be {allowed}")
         arguments.append(parameter.annotation(text))

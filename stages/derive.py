@@ -41,6 +41,8 @@ def preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Gen
     from nas.preference import Preference, repeatability
 
     seeds, metrics = params.search.seeds, {"searches": {}, "spaces": {}}
+    if params.search.algorithm == "random":  # which prefers nothing
+        return metrics
     for (space, seed), (operations, cells) in ends.items():
         told = {cell: Preference(operations, weights).summary() for cell, weights in cells.items()}
         metrics["searches"][found_name(space, seed, seeds)] = told

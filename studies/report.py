@@ -1,6 +1,7 @@
 """The report of a kept study from its small results: python -m studies.report NAME.
 
-Reads studies/NAME/params.yaml and shows the networks that were evaluated, which may be fewer than its lists span.
+Reads studies/NAME/params.yaml and, below studies/NAME/results, what `dvc repro` left in results/. Shows the networks
+that were evaluated, which may be fewer than its lists span; of its searches it needs all.
 """
 
 import sys

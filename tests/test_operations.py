@@ -210,6 +210,8 @@ def test_keywords_of_the_inverted_bottlenecks(name, expansion, se_ratio, wide, s
         ({"expansion": 0.5}, "expansion: 0.5 is not allowed: must be at least 1"),
         ({"expansion": 0}, "expansion: 0 is not allowed: must be at least 1"),
         ({"expansion": -4}, "expansion: -4 is not allowed: must be at least 1"),
+        ({"expansion": float("nan")}, "expansion: nan is not allowed: must be at least 1, and finite"),
+        ({"expansion": float("inf")}, "expansion: inf is not allowed: must be at least 1, and finite"),
         ({"expansion": 1.3}, "channels: 4 is not allowed: {name} widens it 1.3 times, .* a whole number of channels"),
         ({"se_ratio": -0.25}, "se_ratio: -0.25 is not allowed: must be from 0 to 1"),
         ({"se_ratio": 1.5}, "se_ratio: 1.5 is not allowed: must be from 0 to 1"),

@@ -442,9 +442,10 @@ def test_genotypes_of_other_seeds_and_of_single_operations():
 
     assert message("darts_seed_2") == "darts_seed_2 is a genotype that no search finds: it is called darts"
     assert message("darts_seed_7") == "darts_seed_7 is a genotype that no search finds: add 7 to search.seeds"
-    start = "darts_all_mbconv: mbconv is no operation: did you mean mb_conv? (known: "
+    start = "darts_all_mbconv: mbconv is no operation of a space: did you mean mb_conv? (known: "
     assert message("darts_all_mbconv").startswith(start)
     assert "none," not in message("darts_all_none").split("known")[1]
+    assert message("convnext_seed_1") == "convnext is a space that no search runs in: add it to search.spaces"
     assert message("convnext_all_mb_conv").startswith("convnext is a space that no search runs in")
     assert message("DART_V2_all_mb_conv").startswith("DART_V2 is no genotype: did you mean DARTS_V2?")
 

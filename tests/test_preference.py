@@ -1,6 +1,7 @@
 """nas.preference: margins, entropies and verdicts by hand, agreement against the probability that a draw has it."""
 
 import math
+import random
 from itertools import combinations, pairwise
 
 import pytest
@@ -19,6 +20,8 @@ def test_margin_and_entropy_by_hand():
     one = -(0.5 * math.log(0.5) + 0.3 * math.log(0.3) + 0.2 * math.log(0.2)) / math.log(3)
     assert told.entropy == pytest.approx((one + 1.5 * math.log(2) / math.log(3)) / 2)
     assert told.leads == {"ds_conv": 1, "mb_conv": 0, "fused_mb_conv": 1}
+    assert told.weights_mean == pytest.approx({"ds_conv": 0.375, "mb_conv": 0.275, "fused_mb_conv": 0.35})
+    assert told.weights_max == {"ds_conv": 0.5, "mb_conv": 0.3, "fused_mb_conv": 0.5}
 
 
 def test_none_is_left_out_and_the_rest_scaled():
@@ -33,6 +36,8 @@ def test_equal_decided_and_lone_operations_are_the_limits():
     assert (equal.margin, equal.entropy) == pytest.approx((0, 1))
     assert (decided.margin, decided.entropy) == pytest.approx((1, 0))
     assert (equal.verdict, decided.verdict) == ("no preference", "prefers mb_conv")
+    none = Preference(("none", "a", "b"), [[1.0, 0.0, 0.0]])
+    assert (none.margin, none.entropy) == (0, 1)
     lone = Preference(("none", "a"), [[0.5, 0.5]] * 2)
     assert (lone.margin, lone.entropy, lone.verdict) == (1, 0, "prefers a")
 
@@ -49,6 +54,8 @@ STRONG = {name: [0.2 + 0.4 * (name == other) for other in THREE] for name in THR
         ([[0.38, 0.31, 0.31]] * 9, "no preference"),  # margin 0.07, but an entropy of 0.996
         ([[0.49, 0.48, 0.03]] * 9, "no preference"),  # entropy 0.73, but a near tie
         ([[0.42, 0.29, 0.29]] * 9, "prefers ds_conv"),  # 0.13 and 0.985
+        # ds_conv leads on most edges by nothing, and has not the largest mean weight
+        ([[0.334, 0.333, 0.333]] * 10 + [[0.0, 1.0, 0.0]] * 4, "a mix"),
     ],
 )
 def test_the_verdict_follows_its_rule(weights, verdict):
@@ -77,7 +84,7 @@ def test_chance_is_what_random_genotypes_reach(nodes):
     for told in repeatability(("none", *THREE), cells[:2]).values():
         assert told["chance"] == pytest.approx(sum(reached) / len(reached), abs=0.03)
         above = sum(value >= told["agreement"] for value in reached) / len(reached)
-        assert told["probability"] == pytest.approx(above, abs=0.05)
+        assert told["p_value"] == pytest.approx(above, abs=0.05)
 
 
 def test_genotypes_that_agree_repeat_and_random_ones_do_not(monkeypatch):
@@ -86,7 +93,7 @@ def test_genotypes_that_agree_repeat_and_random_ones_do_not(monkeypatch):
     same = [random_genotype(operations, 4, "one")] * 3
     for told in repeatability(operations, same).values():
         assert told["agreement"] == 1
-        assert told["probability"] < 0.01
+        assert told["p_value"] < 0.01
         assert told["verdict"] == "repeats"
         assert sum(told["chosen"].values()) == 24
     verdicts = [
@@ -94,7 +101,7 @@ def test_genotypes_that_agree_repeat_and_random_ones_do_not(monkeypatch):
         for i in range(15)
         for told in repeatability(operations, [random_genotype(operations, 4, f"{i} {j}") for j in range(2)]).values()
     ]
-    assert verdicts.count("as random") >= 26  # of 30, where one or two are expected to seem alike
+    assert verdicts.count("not told from chance") >= 26  # of 30, where one or two are expected to seem alike
 
 
 def test_probability_is_that_of_two_nodes_edges():
@@ -102,10 +109,40 @@ def test_probability_is_that_of_two_nodes_edges():
     pair = [Genotype((("ds_conv", 0), (other, 1)), (2,), (("ds_conv", 0), (other, 1)), (2,)) for other in THREE[:2]]
     for told in repeatability(THREE, pair).values():
         assert told["agreement"] == 0.5
-        assert told["probability"] == pytest.approx(1 - (2 / 3) ** 2, abs=0.02)
+        assert told["p_value"] == pytest.approx(1 - (2 / 3) ** 2, abs=0.02)
 
 
 def test_pairs_of_many_seeds_all_count():
     cells = [random_genotype(THREE, 4, str(i)).normal for i in range(4)]
     pairs = [agreement(pair) for pair in combinations(cells, 2)]
     assert agreement(cells) == pytest.approx(sum(pairs) / 6)
+
+
+def test_the_p_value_counts_ties_whatever_pairs_share_them():
+    """Of 5 nodes' 10 edges a pair, 10 common edges of three pairs may be 10 + 0 + 0 or 4 + 3 + 3: equally many."""
+    cells = [[("a", 0), ("a", 1)] * 5, [("a", 0), ("a", 1)] * 5, [("b", 0), ("b", 1)] * 5]
+    genotypes = [Genotype(cell, (2,), cell, (2,)) for cell in cells]
+    source, counts = random.Random(5), []
+    for _ in range(20000):
+        drawn = [
+            [{(state, source.choice("abc")) for state in source.sample(range(2 + i), 2)} for i in range(5)]
+            for _ in range(3)
+        ]
+        counts.append(sum(len(a & b) for one, other in combinations(drawn, 2) for a, b in zip(one, other, strict=True)))
+    expected = sum(count >= 10 for count in counts) / len(counts)
+    for told in repeatability(("a", "b", "c"), genotypes).values():
+        assert told["agreement"] == 10 / 30
+        assert told["p_value"] == pytest.approx(expected, abs=0.006)  # that of more than 10 is 0.02 less
+
+
+@pytest.mark.parametrize(
+    "nodes, seeds, verdict", [(1, 2, "too few seeds to tell"), (4, 2, "repeats"), (1, 3, "repeats")]
+)
+def test_where_no_agreement_could_tell(nodes, seeds, verdict):
+    same = [random_genotype(THREE, nodes, "one")] * seeds
+    assert {told["verdict"] for told in repeatability(THREE, same).values()} == {verdict}
+
+
+def test_one_operation_is_no_choice():
+    same = [random_genotype(("none", "a"), 4, "one")] * 3
+    assert {told["verdict"] for told in repeatability(("none", "a"), same).values()} == {"no choice"}

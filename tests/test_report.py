@@ -150,7 +150,7 @@ def test_a_genotype_stands_beside_its_single_blocks(results: Path, found: float,
     text = section((results / "report.md").read_text(), "## Single blocks")
     shown = [row[2] for row in table(f"\n## Single blocks\n{text}", "Single blocks")]
     assert shown == [f"**{value:.2f}**" for value in sorted((found, 80.0, 90.0), reverse=True)]
-    assert "the best single block in the cells of darts is **sep_conv_3x3**" in text
+    assert "the best of the 2 single blocks tried in the cells of darts is **sep_conv_3x3**" in text
     assert told in text
     write(results, contents())
     assert "## Single blocks" not in (results / "report.md").read_text()
@@ -161,9 +161,11 @@ PREFERENCE = {
     "entropy": 0.9876,
     "leads": {"a": 0, "b": 2, "c": 3},
     "chosen": {"a": 0, "b": 1, "c": 3},
+    "weights_mean": {"a": 0.125, "b": 0.25, "c": 0.625},
+    "weights_max": {"a": 0.3, "b": 0.9, "c": 0.8},
     "verdict": "a mix",
 }
-REPEATS = {"chosen": {"a": 5, "b": 3}, "agreement": 0.5, "chance": 0.2139, "probability": 0.0301, "verdict": "repeats"}
+REPEATS = {"chosen": {"a": 5, "b": 3}, "agreement": 0.5, "chance": 0.2139, "p_value": 0.0301, "verdict": "repeats"}
 
 
 def test_preferences_and_whether_they_repeat(results: Path) -> None:
@@ -172,7 +174,7 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
         shutil.copy(file, file.with_name(file.name.replace("darts", "darts_seed_5", 1)))
     told = {
         "searches": {name: {"normal": PREFERENCE, "reduce": PREFERENCE} for name in ("darts", "darts_seed_5")},
-        "spaces": {"darts": {"normal": REPEATS, "reduce": REPEATS | {"verdict": "as random"}}},
+        "spaces": {"darts": {"normal": REPEATS, "reduce": REPEATS | {"verdict": "not told from chance"}}},
     }
     (results / "preference/metrics.json").write_text(json.dumps(told))
     write(results, contents(searches={"darts": "darts-0", "darts_seed_5": "darts-5"}))
@@ -181,9 +183,11 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     assert [row[0] for row in rows[:4]] == [
         f"{name}, {cell} cell" for name in ("darts", "darts_seed_5") for cell in ("normal", "reduction")
     ]
-    assert rows[0][1:] == ["**a mix**", "0.123", "0.988", "c 3, b 2", "c 3, b 1"]
+    assert rows[0][1:] == [
+        *("**a mix**", "0.123", "0.988", "c 0.625, b 0.250, a 0.125", "b 0.900", "c 3, b 2", "c 3, b 1")
+    ]
     assert "| darts, normal cell | **repeats** | 50 % | 21 % | 0.030 | a 5, b 3 |" in text
-    assert "| darts, reduction cell | **as random** |" in text
+    assert "| darts, reduction cell | **not told from chance** |" in text
     assert "figures/evolution-darts_seed_5-reduce.gif" in text
     (results / "preference/metrics.json").write_text(json.dumps(told | {"searches": {}}))
     with pytest.raises(UserError, match=r"preference/metrics.json: is missing or damaged \(it lacks 'darts'\)"):
