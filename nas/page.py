@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from markdown import markdown
@@ -20,6 +20,12 @@ tr:hover td { background: #fafafa; }
 td em { color: #777; font-style: normal; }
 @media (min-width: 50rem) { p img:not(:only-child) { display: inline-block; width: 49%; } }
 """
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; columns after the first are aligned to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def page(text: str, folders: Mapping[str, Path]) -> str:

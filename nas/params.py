@@ -53,6 +53,9 @@ def _two(values: list) -> list:
 # Those of the spaces: what nas.operations holds is known only when torch is.
 OPERATIONS = tuple(dict.fromkeys(name for space in SPACES.values() for name in space.operations if name != "none"))
 
+# Those of nas.dnal.backbones, which is known only when torch is
+BACKBONES = ("vgg16_cifar", "resnet56", "mobilenet_v2_cifar", "vgg16_bn", "resnet50", "mobilenet_v2", "proxylessnas")
+
 LARGEST = 2**31 - 1  # what every library underneath takes
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -89,16 +92,14 @@ class Data(Section):
 
 
 class Training(Section):
-    """How weights are trained, in the search and in the evaluation alike."""
+    """How weights are trained, in every stage alike."""
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2, le=LARGEST)]
     learning_rate: Positive
-    learning_rate_min: NonNegative
     momentum: Fraction
     weight_decay: NonNegative
     gradient_clip: Positive
-    stem: Literal["cifar", "imagenet"]
     resized_crop: bool
     crop_padding: Natural
     flip: bool
@@ -108,6 +109,13 @@ class Training(Section):
         """What ``data.Batches`` does to training images, as its arguments."""
         names = ("resized_crop", "crop_padding", "flip", "cutout")
         return {"shuffle": True} | {name: getattr(self, name) for name in names}
+
+
+class CellTraining(Training):
+    """Of networks made of cells: the learning rate falls by a cosine."""
+
+    learning_rate_min: NonNegative
+    stem: Literal["cifar", "imagenet"]
 
     @model_validator(mode="after")
     def _annealed(self) -> Self:
@@ -119,7 +127,7 @@ class Training(Section):
         return self
 
 
-class Search(Training):
+class Search(CellTraining):
     spaces: _list_of(Space)
     seeds: _list_of(Natural, minimum=1)
     algorithm: Literal["darts", "gdas", "random"]
@@ -154,7 +162,7 @@ class Search(Training):
         return [found_name(space, seed, self.seeds) for space in self.spaces for seed in self.seeds]
 
 
-class Evaluate(Training):
+class Evaluate(CellTraining):
     genotypes: _list_of(str)
     layers: _list_of(Count)
     seeds: _list_of(Natural)
@@ -165,6 +173,26 @@ class Evaluate(Training):
     def networks(self) -> list[str]:
         """Names of the networks that the lists span: GENOTYPE-LAYERS-SEED."""
         return [f"{g}-{n}-{s}" for g in self.genotypes for n in self.layers for s in self.seeds]
+
+
+class Pretrain(Training):
+    """DNAL's first phase, whose recipe the third goes on with."""
+
+    width: Positive
+
+
+class Slim(Section):
+    models: _list_of(Literal[BACKBONES])
+    penalties: _list_of(NonNegative)
+    gate_epochs: Count
+    gate_learning_rate: Positive
+    gate_momentum: Fraction
+    epochs: Count
+    milestones: _list_of(Count)
+
+    def networks(self) -> list[str]:
+        """Names of what the lists span: MODEL-PENALTY."""
+        return [f"{model}-{penalty}" for model in self.models for penalty in self.penalties]
 
 
 class GradCam(Section):
@@ -186,11 +214,13 @@ class Params(Section):
     data: Data
     search: Search
     evaluate: Evaluate
+    pretrain: Pretrain
+    slim: Slim
     gradcam: GradCam
 
     @model_validator(mode="after")
     def _crops(self) -> Self:
-        for section in ("search", "evaluate"):
+        for section in ("search", "evaluate", "pretrain"):
             training = getattr(self, section)
             if training.resized_crop and training.crop_padding:
                 raise ValueError(

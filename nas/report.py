@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from nas import figures, genotypes, preference, published
+from nas.dnal.report import Slimmed
+from nas.dnal.report import section as slimmed_section
 from nas.files import whole_folder, write_text
 from nas.genotypes import CELLS, Label, favourite
-from nas.page import page
+from nas.page import page, table
 from nas.results import damaged, evaluated, read_json, read_rows
 from nas.spaces import SPACES
 
@@ -22,7 +24,8 @@ class Contents:
 
     `searches` maps a found genotype's name to its folder, SPACE-SEED; `networks` are (genotype, layers, seeds);
     `gradcam` are GENOTYPE-LAYERS-SEED; `recipes` maps a heading (Run, Data,
-    Search, Evaluation, Grad-CAM) to the parameters that produced the results; `data` says what they were measured on.
+    Search, Evaluation, Grad-CAM) to the parameters that produced the results; `data` says what they were measured on;
+    `slimmed` is what DNAL's section shows.
     """
 
     searches: Mapping[str, str]
@@ -30,6 +33,7 @@ class Contents:
     gradcam: Sequence[str]
     recipes: Mapping[str, Mapping[str, object]]
     data: str
+    slimmed: Slimmed
 
     @property
     def searched(self) -> bool:
@@ -77,12 +81,6 @@ def write(results: Path, contents: Contents) -> None:
         html = page(text, {"figures": folder, "genotypes": results / "genotypes"})
     write_text(results / "report.md", text)
     write_text(results / "report.html", html)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; columns after the first are aligned to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _percent(row: Mapping) -> str:
@@ -157,7 +155,7 @@ def _accuracy_table(rows: Sequence[Mapping], paper: Sequence[Mapping]) -> str:
         lines.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
     columns = ("test acc. (%)", "params (M)", "GMAC")
     header = [name for column in columns for name in (column, "paper's")] if paper else columns
-    return _table(("genotype", "eval. layers", *header, "top-5 acc. (%)"), lines)
+    return table(("genotype", "eval. layers", *header, "top-5 acc. (%)"), lines)
 
 
 def _deepest(report: Report, names: Iterable[str]) -> list[Mapping]:
@@ -189,7 +187,7 @@ def _roadmap(report: Report) -> str:
         [
             "## Roadmap",
             "![Accuracy and GMAC of the genotype found in each space](figures/roadmap.png)",
-            _table(header, lines),
+            table(header, lines),
             f"The genotype {origin} each space{_first_seed(report)}; {recipe}. The paper's: "
             f"{published.PIBCONV_FIG_1_SOURCE}.",
         ]
@@ -242,7 +240,7 @@ def _baseline(report: Report) -> str:
     return "\n\n".join(
         [
             "## Found or random",
-            _table(header, lines),
+            table(header, lines),
             "\n".join(verdicts),
             f"Test accuracy, all trained alike: {report.contents.evaluation(report.evaluated)}. The random genotypes "
             "are drawn uniformly from the space and cost no search; beside their mean, the standard deviation over "
@@ -281,7 +279,7 @@ def _single_blocks(report: Report) -> str:
     return "\n\n".join(
         [
             "## Single blocks",
-            _table(("genotype", "layers", "test acc. (%)", "params (M)", "GMAC"), lines),
+            table(("genotype", "layers", "test acc. (%)", "params (M)", "GMAC"), lines),
             "\n".join(verdicts),
             "The genotype, and its cells with one operation on every edge, trained alike, at equal layers but not at "
             f"equal cost: {report.contents.evaluation(report.evaluated)}.{caution}",
@@ -325,7 +323,7 @@ def _search(report: Report) -> str:
     figures.plot_error(histories, report.folder / "search_error.png")
     parts = [
         "## Search",
-        _table(header, rows),
+        table(header, rows),
         f"The supernet at the end of {recipe['epochs']} epochs ({how}, C = {recipe['channels']}, "
         f"{recipe['layers']} layers, {recipe['nodes']} nodes) on {report.contents.data}, on {devices}. Validation: "
         "the half of the training images that α is trained on. Entropy: of the softmax weights, mean over edges, in "
@@ -386,7 +384,7 @@ def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> str:
         best = favourite(weights)
         shown = (f"**{weight:.3f}**" if name == best else f"{weight:.3f}" for name, weight in weights.items())
         lines.append((f"**{_edge(edge)}**" if edge in kept else _edge(edge), *shown))
-    return _table(("edge", *weights), lines)
+    return table(("edge", *weights), lines)
 
 
 def _edge(edge: str) -> str:
@@ -423,14 +421,14 @@ def _preference(report: Report) -> str:
     header = ("search", "verdict", "margin", "normalized entropy", "mean weights", "largest weight")
     parts = [
         "## Preference",
-        _table((*header, "strongest on edges", "in the genotype"), rows),
+        table((*header, "strongest on edges", "in the genotype"), rows),
         "Of the softmax weights at the end, none left out and the others scaled to 1: the margin between an edge's "
         "strongest and second operation, the normalized entropy (1: all weights are equal) and each operation's "
         f"weight, means over edges. The verdict's rule, a convention of this project: {preference.RULE}.",
     ]
     if repeats:
         parts += [
-            _table(("space", "verdict", "edges in common", "by chance", "p-value", "in the genotypes"), repeats),
+            table(("space", "verdict", "edges in common", "by chance", "p-value", "in the genotypes"), repeats),
             "Do searches that differ by their seed alone choose alike? The edges (node, source and operation) that two "
             "of the genotypes have in common, mean over pairs; the same of genotypes drawn uniformly; and the "
             "probability that such have at least as many in common (p-value, for each cell by itself). The choice "
@@ -504,7 +502,7 @@ def _complexity(report: Report) -> str:
     return "\n\n".join(
         [
             "## Complexity of the paper's Table 1",
-            _table(header, rows),
+            table(header, rows),
             f"C = {published.PIBCONV_CHANNELS}, 3×32×32 images, counted by ptflops over modules, without the auxiliary "
             f"tower. The paper's: {published.PIBCONV_SOURCE}.",
         ]
@@ -533,7 +531,7 @@ def _blocks(report: Report) -> str:
     return "\n\n".join(
         [
             "## Weights per block",
-            _table(header, rows),
+            table(header, rows),
             f"C = {counted[0]['channels']:.0f}, convolutions alone. Equation 1 of the paper, 2FC² + K²C, is the "
             "ConvNeXt block's as built. Equation 2, (F + 1)C² + 2K²C, counts the second depthwise convolution of the "
             "pseudo-inverted bottleneck as K²C, but C groups over F·C channels hold F·K²C weights (with F = 1.5: C/2 "
@@ -566,7 +564,7 @@ def _gradcam(report: Report) -> str:
             "![Grad-CAM heat maps](figures/gradcam.png)",
             f"What in the last cell {_looks_at(recipe['method'])}, by {recipe['method']}; below each picture the "
             "predicted class and its softmax probability. All networks see the same test images.",
-            _table(header, rows),
+            table(header, rows),
             f"Mean softmax probability of the image's own class over {images} test images, and what it loses, in "
             f"points, when {share} of an image's pixels are removed: the hottest of its heat map, those that another "
             "image's map calls the hottest, or random ones. The more the first exceeds the second, the better the heat "
@@ -600,10 +598,17 @@ def _draw_gradcam(report: Report, note: str) -> None:
     figures.gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
 
 
+# DNAL
+
+
+def _slimmed(report: Report) -> str:
+    return slimmed_section(report.contents.slimmed, report.results, report.folder, report.contents.data)
+
+
 def _recipes(report: Report) -> str:
     parts = ["## Recipe"]
     for title, recipe in report.contents.recipes.items():
-        parts += [f"### {title}", _table(("parameter", "value"), ((k, _plain(v)) for k, v in recipe.items()))]
+        parts += [f"### {title}", table(("parameter", "value"), ((k, _plain(v)) for k, v in recipe.items()))]
     return "\n\n".join(parts)
 
 
@@ -615,5 +620,5 @@ def _plain(value: object) -> str:
 
 SECTIONS = (
     *(_summary, _accuracy, _roadmap, _baseline, _single_blocks, _preference, _search, _genotypes),
-    *(_complexity, _blocks, _gradcam, _recipes),
+    *(_complexity, _blocks, _gradcam, _slimmed, _recipes),
 )

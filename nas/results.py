@@ -9,7 +9,7 @@ from typing import Any
 from nas.errors import UserError, reason
 from nas.files import read_csv, require_columns
 
-TEXTS = ("cell", "edge", "operation")
+TEXTS = ("cell", "edge", "operation", "layer")
 
 
 def damaged(path: Path, error: Exception) -> UserError:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +32,7 @@ CHECKPOINTS = Path("checkpoints")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How weights are trained: SGD with momentum, the learning rate annealed by a cosine over the epochs.
+    """How weights are trained: SGD with momentum, the learning rate annealed by a cosine or in steps.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ class Recipe:
     precision : 32 or "bf16"
         32 is IEEE float32, without TF32. bf16 computes matrix products and convolutions in bfloat16; weights stay in
         float32.
+    milestones : sequence of int, optional
+        Divide the learning rate by 10 before each of these epochs (from 0), in place of the cosine. () keeps it.
     """
 
     epochs: int
@@ -54,14 +56,17 @@ class Recipe:
     weight_decay: float
     gradient_clip: float
     precision: int | str
+    milestones: Sequence[int] | None = None
 
     @classmethod
     def of(cls, settings: dict) -> Self:
         """The recipe that `settings` holds under the names of its fields, among others."""
-        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate of `epoch` (from 0), by SGDR's cosine without restarts (Loshchilov & Hutter, 2017, eq. 5)."""
+        """Of `epoch` (from 0), in steps or by SGDR's cosine without restarts (Loshchilov & Hutter, 2017, eq. 5)."""
+        if self.milestones is not None:
+            return self.learning_rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
         cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * cosine
 

@@ -23,9 +23,13 @@ def _described(data: Data) -> str:
 
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
     """What the report shows of `networks`: (genotype, layers, seeds)."""
+    from nas.dnal.report import Slimmed
     from nas.report import Contents
 
     s, p = params.search, params.evaluate
+    slim = params.slim.model_dump(exclude={"models", "penalties"})
+    dnal = {f"pretrain.{key}": value for key, value in params.pretrain.model_dump().items()}
+    dnal |= {f"slim.{key}": value for key, value in slim.items()}
     return Contents(
         searches={
             found_name(space, seed, s.seeds): f"{space}-{seed}" for space, seed in itertools.product(s.spaces, s.seeds)
@@ -37,9 +41,11 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
             "Data": params.data.model_dump(),
             "Search": params.search.in_use(),
             "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
+            "DNAL": dnal,
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},
         },
         data=_described(params.data),
+        slimmed=Slimmed(params.slim.models, params.slim.penalties, dnal),
     )
 
 

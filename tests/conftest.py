@@ -33,6 +33,8 @@ TINY = {
         "epochs": 2,
         "batch_size": 32,
     },
+    "pretrain": {"width": 0.0625, "epochs": 1, "batch_size": 32},
+    "slim": {"models": ["vgg16_cifar"], "penalties": [0.0, 0.01], "gate_epochs": 2, "epochs": 2, "milestones": [1]},
     "gradcam": {"networks": ["DARTS_V2-2-0"], "classes": ["0", "1"]},
 }
 
@@ -80,7 +82,7 @@ def make_project(folder: Path) -> Project:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
-    for name in ("search", "evaluate", "gradcam"):
+    for name in ("search", "evaluate", "gradcam", "slim"):
         (folder / "results" / name).mkdir(parents=True)
         (folder / "results" / name / ".gitkeep").touch()
     project = Project(folder)

@@ -14,7 +14,7 @@ from nas.errors import UserError, nearest, suggest
 from nas.params import PRESETS, Params, check, load
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
-SECTIONS = ("data", "search", "evaluate", "gradcam")
+SECTIONS = ("data", "search", "evaluate", "pretrain", "slim", "gradcam")
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +165,12 @@ INTEGERS = {
     "evaluate.batch_size": 2,
     "evaluate.crop_padding": 0,
     "evaluate.cutout": 0,
+    "pretrain.epochs": 1,
+    "pretrain.batch_size": 2,
+    "pretrain.crop_padding": 0,
+    "pretrain.cutout": 0,
+    "slim.gate_epochs": 1,
+    "slim.epochs": 1,
     "gradcam.index": 0,
     "gradcam.images": 1,
 }
@@ -178,6 +184,10 @@ POSITIVE = [
     "search.tau_min",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
+    "pretrain.width",
+    "pretrain.learning_rate",
+    "pretrain.gradient_clip",
+    "slim.gate_learning_rate",
     "gradcam.removed",
 ]
 NOT_NEGATIVE = [
@@ -187,8 +197,11 @@ NOT_NEGATIVE = [
     "evaluate.learning_rate_min",
     "evaluate.weight_decay",
     "evaluate.auxiliary",
+    "pretrain.weight_decay",
 ]
-FRACTIONS = ["search.momentum", "evaluate.momentum", "evaluate.drop_path"]
+FRACTIONS = [
+    *("search.momentum", "evaluate.momentum", "evaluate.drop_path", "pretrain.momentum", "slim.gate_momentum"),
+]
 
 
 def shown(value):
@@ -248,7 +261,8 @@ def test_every_number_is_tested():
 
 
 @pytest.mark.parametrize(
-    "key", ["search.flip", "evaluate.flip", "search.resized_crop", "evaluate.resized_crop", "data.stream"]
+    "key",
+    [f"{s}.{key}" for s in ("search", "evaluate", "pretrain") for key in ("flip", "resized_crop")] + ["data.stream"],
 )
 @pytest.mark.parametrize("value", [0, 1, "no", "true", None])
 def test_what_is_not_true_or_false(key, value):
@@ -481,7 +495,7 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, precision, data, search, evaluate, gradcam"
+    known = "seed, threads, device, precision, data, search, evaluate, pretrain, slim, gradcam"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key: known are {known}"
 
 

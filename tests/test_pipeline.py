@@ -19,7 +19,9 @@ from nas.files import sha256
 from nas.params import check
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
+SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
 STAGES = {"prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+STAGES |= {"pretrain@vgg16_cifar", *SLIM}
 
 Copy = Callable[[Project], Project]
 
@@ -54,6 +56,20 @@ def test_a_random_genotype_more_runs_its_evaluation_and_what_summarises(finished
     project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "darts_random_1"]})
     assert set(project.repro()) == {"derive", "evaluate@darts_random_1-2-0", "complexity", "report"}
     assert "more accurate than" in (project.folder / "results/report.md").read_text()
+
+
+def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(slim={"penalties": [0.0, 0.01, 1.0]})
+    assert set(project.repro()) == {"slim@vgg16_cifar-1.0", "report"}
+    costs = {}
+    for penalty in ("0.0", "0.01", "1.0"):
+        told = json.loads((project.folder / f"results/slim/vgg16_cifar-{penalty}/metrics.json").read_text())
+        costs[penalty] = told["macs"]
+        assert told["macs"] * told["macs_ratio"] == pytest.approx(costs["0.0"])
+    assert costs["0.0"] > costs["0.01"] > costs["1.0"]  # which closes all: a layer keeps one channel
+    project.set(slim={"epochs": 3})
+    assert set(project.repro()) == {*SLIM, "slim@vgg16_cifar-1.0", "report"}
 
 
 @pytest.mark.parametrize("algorithm", ["gdas", "random"])
@@ -155,6 +171,8 @@ TRACED = {
     "evaluate": ["DARTS_V2", "2", "0"],
     "complexity": [],
     "gradcam": ["DARTS_V2-2-0"],
+    "pretrain": ["vgg16_cifar"],
+    "slim": ["vgg16_cifar", "0.01"],
     "report": [],
 }
 
@@ -231,6 +249,12 @@ def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epoch
             "evaluate",
             ("DARTS_V2", "2", "0"),
             ["results/evaluate/DARTS_V2-2-0", "models/evaluate/DARTS_V2-2-0.safetensors"],
+        ),
+        ("pretrain", ("vgg16_cifar",), ["results/pretrain/vgg16_cifar", "models/pretrain/vgg16_cifar.safetensors"]),
+        (
+            "slim",
+            ("vgg16_cifar", "0.01"),
+            ["results/slim/vgg16_cifar-0.01", "models/slim/vgg16_cifar-0.01.safetensors"],
         ),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from conftest import Project
 
 from nas import published
+from nas.dnal.report import Slimmed
 from nas.errors import UserError
 from nas.files import read_csv
 from nas.report import Contents, write
@@ -28,6 +29,7 @@ def contents(**changes: object) -> Contents:
         "gradcam": ["DARTS_V2-2-0"],
         "recipes": RECIPES,
         "data": "digits",
+        "slimmed": Slimmed([], [], {}),
     }
     return Contents(**(given | changes))
 

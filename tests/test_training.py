@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,12 @@ def test_cosine_follows_sgdr() -> None:
     expected = [0.2 + 0.4 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
     assert [recipe.learning_rate_at(t) for t in range(4)] == pytest.approx(expected)
     assert recipe.learning_rate_at(0) == 1.0
+
+
+def test_steps_divide_by_ten_at_each_milestone() -> None:
+    recipe = replace(RECIPE, epochs=5, milestones=(1, 3))
+    assert [recipe.learning_rate_at(t) for t in range(5)] == pytest.approx([0.05, 0.005, 0.005, 0.0005, 0.0005])
+    assert {replace(RECIPE, milestones=()).learning_rate_at(t) for t in range(3)} == {0.05}
 
 
 def test_meter_counts_like_numpy() -> None:
