@@ -41,7 +41,7 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
             "Data": params.data.model_dump(),
             "Search": params.search.in_use(),
             "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
-            "DNAL": dnal,
+            **({"DNAL": dnal} if params.slim.models else {}),
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},
         },
         data=_described(params.data),

@@ -24,8 +24,12 @@ def main(*names: str) -> None:
         raise UserError(f"studies/{name}: there is no such study")
     params = load(HERE / name / "params.yaml")
     p = params.evaluate
-    spanned = [(genotype, layers, seed) for genotype in p.genotypes for layers in p.layers for seed in p.seeds]
-    networks = [(g, n, [s]) for g, n, s in spanned if (results / "evaluate" / f"{g}-{n}-{s}").is_dir()]
+    networks = [
+        (genotype, layers, [s for s in p.seeds if (results / "evaluate" / f"{genotype}-{layers}-{s}").is_dir()])
+        for genotype in p.genotypes
+        for layers in p.layers
+    ]
+    networks = [network for network in networks if network[2]]
     write(results, contents(params, networks))
 
 

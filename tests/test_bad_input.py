@@ -232,7 +232,10 @@ def test_a_search_that_diverges(project, run_stage):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (["search"], "takes 1 argument, not 0; usage: python -m stages.search SPACE"),
+        (["search"], "takes 2 arguments, not 0; usage: python -m stages.search SPACE SEED"),
+        (["pretrain"], "takes 1 argument, not 0; usage: python -m stages.pretrain MODEL"),
+        (["slim", "vgg16_cifar", "much"], "penalty: much is not allowed: must be a number"),
+        (["pretrain", "vgg"], "vgg is no backbone: did you mean vgg16_bn? (known: "),
         (
             ["evaluate", "DARTS_V2", 2],
             "takes 3 arguments, not 2; usage: python -m stages.evaluate GENOTYPE LAYERS SEED",
@@ -250,8 +253,8 @@ def test_a_search_that_diverges(project, run_stage):
             ["evaluate", "DARTS_V3", 2, 0],
             "results/genotypes/DARTS_V3.json: there is no such genotype: did you mean DART",
         ),
-        (["search", "dart"], "dart is no search space: did you mean darts? (known: darts, darts_gelu, "),
-        (["search", ""], "space: '' is not allowed: must be a name: "),
+        (["search", "dart", 0], "dart is no search space: did you mean darts? (known: darts, darts_gelu, "),
+        (["search", "", 0], "space: '' is not allowed: must be a name: "),
         (["gradcam", "DARTS_V2-9-0"], "models/evaluate/DARTS_V2-9-0.safetensors: is no whole network (No such file"),
     ],
     ids=str,
