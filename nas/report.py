@@ -418,7 +418,7 @@ def _preference(report: Report) -> str:
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(path, ValueError(f"it lacks {error}")) from None
-    header = ("search", "verdict", "margin", "normalized entropy", "mean weights", "largest weight")
+    header = ("search", "verdict", "margin", "normalized entropy", "largest mean weights", "largest weight")
     parts = [
         "## Preference",
         table((*header, "strongest on edges", "in the genotype"), rows),
@@ -444,7 +444,7 @@ def _preferred(name: str, told: Mapping) -> tuple[str, ...]:
         f"**{told['verdict']}**",
         f"{told['margin']:.3f}",
         f"{told['entropy']:.3f}",
-        _ranked(told["weights_mean"], ".3f"),
+        _ranked(told["weights_mean"], ".3f", most=3),
         f"{largest} {told['weights_max'][largest]:.3f}",
         _ranked(told["leads"]),
         _ranked(told["chosen"]),
@@ -456,9 +456,10 @@ def _repeated(name: str, told: Mapping) -> tuple[str, ...]:
     return (name, f"**{told['verdict']}**", *shares, _ranked(told["chosen"]))
 
 
-def _ranked(values: Mapping[str, float], form: str = "") -> str:
-    """``b 3, a 1``: from the largest down, zeros left out."""
-    return ", ".join(f"{name} {value:{form}}" for name, value in sorted(values.items(), key=lambda v: -v[1]) if value)
+def _ranked(values: Mapping[str, float], form: str = "", most: int | None = None) -> str:
+    """``b 3, a 1``: from the largest down, at most so many, zeros left out."""
+    ranked = sorted(values.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{name} {value:{form}}" for name, value in ranked if value)
 
 
 def _genotypes(report: Report) -> str:

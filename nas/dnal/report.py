@@ -68,8 +68,7 @@ def _draw_gates(model: str, folders: Mapping[float, Path], folder: Path) -> list
     """Draw what became of the gates with each penalty; the figures' Markdown."""
     if not folders:
         return []
-    columns = ("layer", "channels", "kept")
-    widths = {penalty: read_rows(path / "channels.csv", columns) for penalty, path in folders.items()}
+    widths = {penalty: _widths(path / "channels.csv") for penalty, path in folders.items()}
     figures.plot_widths(widths, folder / f"widths-{model}.png", title=f"{model}: channels kept")
     shown = [f"![Channels kept in each layer of {model}](figures/widths-{model}.png)"]
     for penalty, path in folders.items():
@@ -99,6 +98,11 @@ def _rows(slimmed: Slimmed, model: str, ours: Mapping[float, Mapping]) -> list[t
         shown = (*shown, f"{row.top5:g}" if row.top5 is not None else "–", row.search_cost or "–")
         rows.append(tuple(f"*{value}*" for value in shown))
     return rows
+
+
+def _widths(path: Path) -> list[dict]:
+    rows = read_rows(path, ("layer", "channels", "kept"))
+    return [row | {"channels": int(row["channels"]), "kept": int(row["kept"])} for row in rows]
 
 
 def _histograms(path: Path) -> list[dict]:
