@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint preset
+.PHONY: repro test lint preset bench
 
 repro: $(VENV)/ready
 	@python -m nas.params > /dev/null
@@ -17,6 +17,9 @@ test: $(VENV)/ready
 lint: $(VENV)/ready
 	ruff check .
 	ruff format --check .
+
+bench: $(VENV)/ready
+	python -m benchmarks.bench $(NAME)
 
 preset: $(VENV)/ready
 	@python -m nas.params preset $(or $(NAME),$(error say which: make preset NAME=default))

@@ -11,6 +11,7 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 
+from nas import fast
 from nas.errors import UserError
 
 
@@ -45,13 +46,20 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
         height, width = x.shape[-2:]
-        shifted = nn.functional.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
+        shifted = nn.functional.pad(x, (-1, width % 2, -1, height % 2))
         return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
 
 
-def relu_conv_norm(channels_in: int, channels_out: int, affine: bool = True) -> nn.Sequential:
+class Layers(nn.Sequential):
+    """Layers one after the other, computed as ``nas.fast`` does where that pays."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fast.run(self, x) if self.training and fast.applies(x) else super().forward(x)
+
+
+def relu_conv_norm(channels_in: int, channels_out: int, affine: bool = True) -> Layers:
     """Bring a cell's input to the cell's width: ReLU, 1×1 convolution, BN."""
-    return nn.Sequential(
+    return Layers(
         nn.ReLU(),
         nn.Conv2d(channels_in, channels_out, 1, bias=False),
         nn.BatchNorm2d(channels_out, affine=affine),
@@ -79,7 +87,7 @@ class ChannelNorm(nn.Module):
         return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class SepConv(nn.Sequential):
+class SepConv(Layers):
     """Depthwise-separable convolution, stacked twice (DARTS; Xception). Only the first carries the stride.
 
     `activation` is ReLU in DARTS and GELU in the PIBConv paper's first step, `norm` BatchNorm and, in its second,
@@ -110,7 +118,7 @@ class SepConv(nn.Sequential):
         )
 
 
-class DilConv(nn.Sequential):
+class DilConv(Layers):
     """Depthwise-separable convolution with dilation 2 (DARTS)."""
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int) -> None:
@@ -147,7 +155,7 @@ def widened(channels: int, expansion: float, operation: str) -> int:
     return wide
 
 
-class PIBConv(nn.Sequential):
+class PIBConv(Layers):
     """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
 
     Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one: two depthwise steps, and
@@ -177,7 +185,7 @@ class PIBConv(nn.Sequential):
         )
 
 
-class ConvNeXt(nn.Sequential):
+class ConvNeXt(Layers):
     """Inverted bottleneck with the depthwise convolution first (Liu et al., 2022; Ahmadian et al., 2023, Fig. 2b).
 
     Without ConvNeXt's residual: in a cell, skip_connect is an operation of its own. `expansion` is C_inv / C.
@@ -193,7 +201,7 @@ class ConvNeXt(nn.Sequential):
         )
 
 
-class DSConv(nn.Sequential):
+class DSConv(Layers):
     """Depthwise-separable convolution (MobileNet: Howard et al., 2017, Fig. 3)."""
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int = 3) -> None:
@@ -247,7 +255,7 @@ class InvertedBottleneck(nn.Module):
             raise UserError(f"se_ratio: {se_ratio} is not allowed: must be from 0 to 1")
         squeeze = [SqueezeExcitation(wide, max(1, int(channels * se_ratio + 1e-6)))] if se_ratio else []
         project = [pointwise(wide, channels), nn.BatchNorm2d(channels, affine=affine)]
-        self.branch = nn.Sequential(*widen, *squeeze, *project)
+        self.branch = Layers(*widen, *squeeze, *project)
         self.residual = stride == 1
 
     def forward(self, x: Tensor) -> Tensor:

@@ -134,6 +134,7 @@ class Search(CellTraining):
     order: Literal["first", "second"]
     tau: Positive
     tau_min: Positive
+    recompute: bool
     channels: Count
     layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
     nodes: Count

@@ -64,8 +64,9 @@ class AlphaRecipe:
 
 def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch) -> list[Tensor]:
     """∇α L_val(w, α): the weights are taken to be the best for any α (DARTS, ξ = 0)."""
+    fixed = {name: weight.detach() for name, weight in weights.items()}  # no gradient of theirs is computed then
     # GDAS may draw `none` so often that no path leads through a kind of cell: its gradient is 0 then.
-    return list(torch.autograd.grad(loss(weights, alpha_batch), alphas, materialize_grads=True))
+    return list(torch.autograd.grad(loss(fixed, alpha_batch), alphas, materialize_grads=True))
 
 
 def second_order(

@@ -3,15 +3,19 @@
 Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
+from nas import fast
 from nas.errors import UserError, suggest
 from nas.genotypes import Genotype, derive, edges
 from nas.network import Place, make_stem, places, stem_maps
-from nas.operations import OPERATIONS
+from nas.operations import OPERATIONS, Layers
 from nas.spaces import SearchSpace, find
 
 
@@ -36,6 +40,26 @@ class MixedOperation(nn.Module):
             return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
         return weights[chosen] * self.operations[self.columns.index(chosen)](x)
 
+    def mix(self, state: "SharedState", weights: Tensor) -> Tensor:
+        """`forward` with all operations, as ``nas.fast`` computes it.
+
+        Those that end in a 1×1 convolution and a batch norm leave both to the weighted sum.
+        """
+        maps, inputs, projections = {}, {}, []
+        for column, operation in zip(self.columns, self.operations, strict=True):
+            if _is_projection(operation):
+                *body, convolution, norm = operation
+                inputs[column] = state.after(body)
+                projections.append((convolution, norm))
+            else:
+                maps[column] = state.after([operation])
+        sums = []
+        if maps:
+            sums.append(fast.weighted_sum(list(maps.values()), weights[list(maps)]))
+        if inputs:
+            sums.append(fast.weighted_pointwise_norms(list(inputs.values()), projections, weights[list(inputs)]))
+        return sum(sums[1:], start=sums[0])
+
 
 def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
     """Draw an operation for each edge with the probabilities softmax(α) (GDAS: Dong & Yang, 2019, eq. 3 to 5).
@@ -46,10 +70,14 @@ def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
     return nn.functional.gumbel_softmax(alphas, tau=temperature, hard=True, dim=-1)
 
 
+class NormedPooling(nn.Sequential):
+    """Pooling, then a batch norm."""
+
+
 def _candidate(name: str, channels: int, stride: int) -> nn.Module:
     operation = OPERATIONS[name](channels, stride, False)
     if isinstance(operation, nn.MaxPool2d | nn.AvgPool2d):
-        return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=False))
+        return NormedPooling(operation, nn.BatchNorm2d(channels, affine=False))
     return operation
 
 
@@ -69,6 +97,8 @@ class MixedCell(nn.Module):
     ) -> Tensor:
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        if chosen is None and self.training and fast.applies(last):
+            return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0
         for _ in range(self.nodes):
@@ -78,6 +108,49 @@ class MixedCell(nn.Module):
             )
             row = incoming.stop
         return torch.cat(states[2:], dim=1)
+
+    def _mix_fast(self, states: list[Tensor], weights: Tensor) -> Tensor:
+        """`forward` with all operations, as ``nas.fast`` computes it."""
+        starts = [source for source, _ in edges(self.nodes)]
+        leaving = [
+            [edge for edge, start in zip(self.edges, starts, strict=True) if start == source]
+            for source in range(self.nodes + 2)
+        ]
+        shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
+        row = 0
+        for found in leaving[2:]:
+            mixed = [self.edges[e].mix(state, weights[e]) for e, state in enumerate(shared, row)]
+            row += len(shared)
+            shared.append(SharedState(sum(mixed[1:], start=mixed[0]), found))
+        return torch.cat([state.x for state in shared[2:]], dim=1)
+
+
+class SharedState:
+    """A state of a cell. What several of the edges that leave it would compute alike is computed once."""
+
+    def __init__(self, x: Tensor, leaving: Sequence[MixedOperation]) -> None:
+        self.x = x
+        self.leaving = leaving
+        self.known: dict[str, Tensor] = {}
+
+    def after(self, layers: Sequence[nn.Module]) -> Tensor:
+        """The state after `layers`, the first of which may be known from another edge."""
+        first, *rest = layers[0] if isinstance(layers[0], Layers) else layers
+        alike = str(first)  # names the layer's settings
+        if isinstance(first, NormedPooling) and alike not in self.known:
+            norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == alike]
+            self.known[alike] = fast.pool_and_norm(self.x, first[0], norms)
+        elif isinstance(first, nn.ReLU | nn.GELU) and alike not in self.known:
+            self.known[alike] = first(self.x)
+        return fast.run(rest, self.known[alike]) if alike in self.known else fast.run([first, *rest], self.x)
+
+
+def _is_projection(operation: nn.Module) -> bool:
+    """Whether `operation` ends in a 1×1 convolution and a batch norm that learns nothing."""
+    if not isinstance(operation, Layers):
+        return False
+    convolution, norm = list(operation)[-2:]
+    return fast.is_pointwise(convolution) and isinstance(norm, nn.BatchNorm2d) and not norm.affine
 
 
 class Supernet(nn.Module):
@@ -97,6 +170,9 @@ class Supernet(nn.Module):
     in_channels : int, default 3
     stem : str, default "cifar"
         A key of ``network.STEMS``.
+    recompute : bool, default False
+        Keep only each cell's inputs for backward, which computes the cell again (Chen et al., 2016): less memory for
+        another forward pass. The results are the same.
 
     Attributes
     ----------
@@ -127,6 +203,7 @@ class Supernet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         stem: str = "cifar",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if layers < 3:
@@ -138,6 +215,7 @@ class Supernet(nn.Module):
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
         self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
         self.temperature: float | None = None
+        self.recompute = recompute
         self.stem = make_stem(stem, in_channels, channels)
         stations = places(layers, channels, stem, lambda reduction: nodes)
         self.cells = nn.ModuleList(MixedCell(names, nodes, place) for place in stations)
@@ -149,7 +227,8 @@ class Supernet(nn.Module):
         before_last, last = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
             mixture = reduce if layer in self.reductions else normal
-            before_last, last = last, cell(before_last, last, *mixture)
+            compute = _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
+            before_last, last = last, compute(before_last, last, *mixture)
         return self.classifier(last.mean(dim=(2, 3)))
 
     def _mixture(self, alphas: Tensor) -> tuple[Tensor, list[int] | None]:
@@ -175,6 +254,22 @@ class Supernet(nn.Module):
     def genotype(self) -> Genotype:
         """The genotype that α stands for now."""
         return derive(self.space.operations, self.alphas_normal, self.alphas_reduce)
+
+
+def _recomputed(cell: MixedCell) -> Callable[..., Tensor]:
+    """`cell`, which keeps its inputs for backward and computes the rest again there."""
+    # Backward may run when a functional_call that put other weights into the cell is over.
+    weights = dict(cell.named_parameters())
+    passes = 0
+
+    def compute(*inputs: object) -> Tensor:
+        nonlocal passes
+        passes += 1
+        # Only the first pass counts for the running statistics of batch norm.
+        statistics = {} if passes == 1 else {name: buffer.clone() for name, buffer in cell.named_buffers()}
+        return functional_call(cell, weights | statistics, inputs)
+
+    return partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
 
 
 def _resolve(space: str | SearchSpace) -> SearchSpace:

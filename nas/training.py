@@ -1,5 +1,6 @@
 """Training loops that can be killed and go on: devices, seeds, checkpoints, progress, the training of a network."""
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -95,6 +96,7 @@ def choose_device(device: str, threads: int) -> torch.device:
         If "cuda" is asked for and torch sees no GPU.
     """
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for, but torch sees no GPU; set device to auto or cpu")
     if device == "cpu" or not torch.cuda.is_available():
@@ -105,6 +107,17 @@ def choose_device(device: str, threads: int) -> torch.device:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs a kernel an allocation, changes no result
     return torch.device("cuda")
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse large blocks instead of giving them back: fresh pages cost more than most operations on them."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    m_trim_threshold, m_mmap_max = -1, -4
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def device_name(device: torch.device) -> str:

@@ -55,6 +55,7 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         num_classes=len(prepared.classes),
         in_channels=prepared.shape[0],
         stem=p.stem,
+        recompute=p.recompute,
     ).to(device)
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     history, alphas = search(

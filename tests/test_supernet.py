@@ -379,3 +379,40 @@ def test_unknown_names(space, message):
 def test_a_supernet_without_a_normal_cell_is_refused(layers):
     with pytest.raises(UserError, match=f"layers: {layers} is not allowed: must be at least 3"):
         make("darts", layers)
+
+
+@pytest.mark.parametrize("temperature", [None, 1.0], ids=["mixed", "drawn"])
+@pytest.mark.parametrize("space", ["darts", "pibconv"])
+def test_recomputing_cells_changes_no_bit_and_keeps_less(space, temperature):
+    results, kept = [], []
+    for recompute in (False, True):
+        torch.manual_seed(7)
+        supernet = Supernet(space, channels=4, layers=4, nodes=2, num_classes=3, recompute=recompute)
+        supernet.temperature = temperature
+        x, labels = torch.randn(4, 3, 8, 8), torch.randint(3, (4,))
+        sizes = []
+
+        def keep(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = nn.functional.cross_entropy(supernet(x), labels)
+        kept.append(sum(sizes))
+        gradients = torch.autograd.grad(loss, list(supernet.parameters()), materialize_grads=True)
+        results.append([loss.detach(), *gradients, *supernet.buffers()])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert kept[1] < kept[0] / 3
+
+
+def test_recomputing_takes_the_weights_of_the_call():
+    torch.manual_seed(8)
+    supernet = Supernet("darts", channels=2, layers=3, nodes=2, num_classes=3).double()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    others = {name: torch.randn_like(w).requires_grad_() for name, w in supernet.weights().items()}
+    found = []
+    for recompute in (False, True):
+        supernet.recompute = recompute
+        loss = torch.func.functional_call(supernet, others, (x,)).square().sum()
+        found.append(torch.autograd.grad(loss, [*others.values(), *supernet.alphas()]))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
