@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+SMALLEST = 2**14  # elements of a map; below, calls cost more than what they compute
+
 
 def applies(x: Tensor) -> bool:
-    """Whether the identities pay for `x`: on the CPU, outside bfloat16's autocast, where a gradient is wanted."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+    """Whether they pay for the map `x`: a large one on the CPU, not in bfloat16's autocast, that wants a gradient."""
+    large_on_cpu = x.device.type == "cpu" and x.numel() > SMALLEST
+    return large_on_cpu and not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
 
 
 def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:

@@ -39,6 +39,12 @@ TINY = {
 }
 
 
+@pytest.fixture(params=["fast"])
+def paths(request, monkeypatch):
+    """Tests' maps are small: computed as ``nas.fast`` does all the same, or not at all ("plain")."""
+    monkeypatch.setattr("nas.fast.SMALLEST", 0 if request.param == "fast" else float("inf"))
+
+
 class Project:
     """A copy of the project in `folder`, a git and DVC repository."""
 

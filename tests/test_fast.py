@@ -120,8 +120,9 @@ def test_run_is_the_sequence_of_layers(name):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_it_applies_where_a_gradient_is_wanted_in_whole_floats(allowed):
-    x = torch.zeros(1)
+def test_it_applies_to_large_maps_where_a_gradient_is_wanted_in_whole_floats(allowed):
+    x = torch.zeros(1, 32, 32, 32)
+    assert not fast.applies(x[:, :, ::2, ::2])
     with torch.set_grad_enabled(allowed):
         assert fast.applies(x) == allowed
         with torch.autocast("cpu", torch.bfloat16):

@@ -14,6 +14,8 @@ from nas.genotypes import PUBLISHED, Genotype
 from nas.network import AuxiliaryTower, Cell, Network, Place, drop_path, load, pool_to_2x2, save
 from nas.operations import Identity
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 REDUCTIONS = {  # cells counted from 0, at one and two thirds
     **{1: (0, 0), 2: (0, 1), 3: (1, 2), 4: (1, 2), 5: (1, 3), 6: (2, 4), 7: (2, 4), 8: (2, 5), 9: (3, 6), 10: (3, 6)},
     **{11: (3, 7), 12: (4, 8), 13: (4, 8), 14: (4, 9), 15: (5, 10), 16: (5, 10), 17: (5, 11), 18: (6, 12)},

@@ -11,6 +11,8 @@ from torchvision.models import efficientnet
 from nas.errors import UserError
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, PIBConv, SqueezeExcitation, relu_conv_norm
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 PAPERS = [
     *("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "conv_7x1_1x7", "dil_conv_3x3", "dil_conv_5x5"),
     *(f"{kind}_conv_{k}x{k}" for kind in ("sep", "pib") for k in (3, 5, 7)),

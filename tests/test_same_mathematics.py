@@ -19,6 +19,8 @@ from nas.network import Network
 from nas.spaces import SPACES
 from nas.supernet import Supernet
 
+pytestmark = [pytest.mark.usefixtures("paths"), pytest.mark.parametrize("paths", ["fast", "plain"], indirect=True)]
+
 Pair = tuple[nn.Module, nn.Module]
 Batch = tuple[Tensor, Tensor]
 

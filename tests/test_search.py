@@ -14,6 +14,8 @@ from nas.spaces import SearchSpace
 from nas.supernet import Supernet
 from nas.training import Checkpoint, Recipe
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 RECIPE = Recipe(
     epochs=2, learning_rate=0.1, learning_rate_min=0.0, momentum=0.9, weight_decay=3e-4, gradient_clip=5.0, precision=32
 )

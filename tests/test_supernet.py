@@ -16,6 +16,8 @@ from nas.operations import OPERATIONS
 from nas.spaces import SPACES, SearchSpace
 from nas.supernet import MixedOperation, Supernet, one_hot_sample
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 # The papers' spaces: DARTS, section 3.1; PIBConv, section 3; EfficientNetV2's blocks, without none, skip and pooling
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 SHARED = {"none", "skip_connect", *POOLS, "dil_conv_3x3", "dil_conv_5x5"}
