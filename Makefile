@@ -12,7 +12,7 @@ repro: $(VENV)/ready
 	@echo "The report: results/report.html (and results/report.md)"
 
 test: $(VENV)/ready
-	python -m pytest
+	python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	ruff check .
