@@ -30,6 +30,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def environment() -> dict[str, str]:
+    """This process's, in which a child finds the library."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def run(workload: str, setting: dict, *, steps: int, threads: int, device: str) -> dict:
     """Run a workload of ``benchmarks.workloads`` in a process of its own.
 
@@ -44,10 +49,9 @@ def run(workload: str, setting: dict, *, steps: int, threads: int, device: str) 
         If it fails; what it wrote to stderr is shown.
     """
     request = {"workload": workload, "setting": setting, "steps": steps, "threads": threads, "device": device}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.workloads", json.dumps(request)],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
+        env=environment() | {"OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -5,7 +5,6 @@ Measures independent stages that only wait, with 1 and 2 jobs and by dvc repro, 
 """
 
 import heapq
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.measure import environment
 from nas.files import write_json
 from nas.published import PIBCONV_TABLE_1
 
@@ -68,9 +68,7 @@ def measure(stages: int, *command: str) -> float:
         cmd = f"python -c \"import time; time.sleep({SECONDS}); open('out${{item}}', 'w')\""
         text = f"stages:\n  wait:\n    foreach: [{numbers}]\n    do:\n      cmd: {cmd}\n      outs: ['out${{item}}']\n"
         (Path(folder) / "dvc.yaml").write_text(text)
-        root = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        options = {"cwd": folder, "env": os.environ | {"PYTHONPATH": path}, "stdout": subprocess.DEVNULL, "check": True}
+        options = {"cwd": folder, "env": environment(), "stdout": subprocess.DEVNULL, "check": True}
         subprocess.run(["dvc", "init", "-q", "--no-scm"], **options)
         start = time.perf_counter()
         subprocess.run(command, **options)

@@ -121,7 +121,7 @@ class _Even(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.shape = x.shape
-        return _channels_last(x[:, :, ::2, ::2])
+        return channels_last(x[:, :, ::2, ::2])
 
     @staticmethod
     @once_differentiable
@@ -142,7 +142,7 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        gradient = _channels_last(gradient)
+        gradient = channels_last(gradient)
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
             of_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.dilation)
@@ -238,7 +238,7 @@ class _WeightedSum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *maps = ctx.saved_tensors
-        gradient = _channels_last(gradient)
+        gradient = channels_last(gradient)
         of_weights = None
         if ctx.needs_input_grad[0]:
             flat = _pixels(gradient).flatten()
@@ -309,7 +309,7 @@ class _PointwiseNorms(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         matrices, weights, means, spread, inverse, folded, *maps = ctx.saved_tensors
-        gradient = _channels_last(gradient)
+        gradient = channels_last(gradient)
         pixels = _pixels(gradient)
         total, count = pixels.sum(0), len(pixels)
         # Σ g·(x − μ), and from it Σ g·x̂, where x̂ is the norm's result: batch norm's gradient is made of both.
@@ -333,7 +333,8 @@ def _product(y: Tensor, x: Tensor) -> Tensor:
     return _backward(y, x, x.new_empty(y.shape[1], x.shape[1], 1, 1), which=1).flatten(1)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """The same N × C × H × W values, C innermost in memory: convolutions of few channels run faster, and pass it on."""
     return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.errors import UserError, reason, suggest
+from nas.fast import channels_last
 from nas.files import whole_file
 from nas.genotypes import Genotype
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
@@ -210,11 +211,6 @@ class Network(nn.Module):
                 auxiliary_logits = self.auxiliary(last)
         logits = self.classifier(self.pool(last).flatten(1))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """The same N × C × H × W values, C innermost in memory: convolutions of few channels run faster, and pass it on."""
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 class CIFARStem(nn.Sequential):

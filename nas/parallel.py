@@ -174,14 +174,12 @@ def start_ray(address: str | None, jobs: int) -> None:
     Raises
     ------
     UserError
-        If Ray is not installed, or no cluster answers.
+        If no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # `follow` sets CUDA_VISIBLE_DEVICES
-    try:
-        import ray
-    except ImportError:
-        raise UserError("Ray is not installed; pip install .[cluster]") from None
+    import ray
+
     quiet = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
         local = {"num_cpus": jobs, "object_store_memory": OBJECT_STORE, "_node_ip_address": "127.0.0.1"}

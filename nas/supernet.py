@@ -49,10 +49,10 @@ class MixedOperation(nn.Module):
         for column, operation in zip(self.columns, self.operations, strict=True):
             if _is_projection(operation):
                 *body, convolution, norm = operation
-                inputs[column] = state.after(body)
+                inputs[column] = state.after(*body)
                 projections.append((convolution, norm))
             else:
-                maps[column] = state.after([operation])
+                maps[column] = state.after(*(operation if isinstance(operation, Layers) else [operation]))
         sums = []
         if maps:
             sums.append(fast.weighted_sum(list(maps.values()), weights[list(maps)]))
@@ -133,21 +133,24 @@ class SharedState:
         self.leaving = leaving
         self.known: dict[str, Tensor] = {}
 
-    def after(self, layers: Sequence[nn.Module]) -> Tensor:
+    def after(self, *layers: nn.Module) -> Tensor:
         """The state after `layers`, the first of which may be known from another edge."""
-        first, *rest = layers[0] if isinstance(layers[0], Layers) else layers
+        if not layers or not isinstance(layers[0], NormedPooling | nn.ReLU | nn.GELU):
+            return fast.run(layers, self.x)
+        first, *rest = layers
         alike = str(first)  # names the layer's settings
-        if isinstance(first, NormedPooling) and alike not in self.known:
-            norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == alike]
-            self.known[alike] = fast.pool_and_norm(self.x, first[0], norms)
-        elif isinstance(first, nn.ReLU | nn.GELU) and alike not in self.known:
-            self.known[alike] = first(self.x)
-        return fast.run(rest, self.known[alike]) if alike in self.known else fast.run([first, *rest], self.x)
+        if alike not in self.known:
+            self.known[alike] = self._pooled(first) if isinstance(first, NormedPooling) else first(self.x)
+        return fast.run(rest, self.known[alike])
+
+    def _pooled(self, pooling: NormedPooling) -> Tensor:
+        norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
+        return fast.pool_and_norm(self.x, pooling[0], norms)
 
 
 def _is_projection(operation: nn.Module) -> bool:
     """Whether `operation` ends in a 1×1 convolution and a batch norm that learns nothing."""
-    if not isinstance(operation, Layers):
+    if not isinstance(operation, Layers) or len(operation) < 2:
         return False
     convolution, norm = list(operation)[-2:]
     return fast.is_pointwise(convolution) and isinstance(norm, nn.BatchNorm2d) and not norm.affine

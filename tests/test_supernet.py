@@ -14,7 +14,7 @@ from nas.genotypes import Genotype, edges
 from nas.network import Network
 from nas.operations import OPERATIONS
 from nas.spaces import SPACES, SearchSpace
-from nas.supernet import MixedOperation, Supernet, one_hot_sample
+from nas.supernet import MixedOperation, SharedState, Supernet, one_hot_sample
 
 pytestmark = pytest.mark.usefixtures("paths")
 
@@ -116,6 +116,19 @@ def test_batch_norms_in_cells_learn_nothing_and_follow_each_pooling(space):
             for name, candidate in zip(names, edge.operations, strict=True):
                 if name in POOLS:
                     assert [type(m) for m in candidate][1:] == [nn.BatchNorm2d]
+
+
+@pytest.mark.parametrize("layers", [["norm"], ["conv", "norm"], ["relu", "conv", "norm"], ["relu"]])
+def test_operations_of_few_layers_are_mixed_as_any(layers, monkeypatch):
+    kinds = {
+        "relu": lambda c: nn.ReLU(),
+        "conv": lambda c: nn.Conv2d(c, c, 1, bias=False),
+        "norm": lambda c: nn.BatchNorm2d(c, affine=False),
+    }
+    monkeypatch.setitem(OPERATIONS, "few", lambda c, stride, affine: operations.Layers(*(kinds[k](c) for k in layers)))
+    mixed = reference.randomize(MixedOperation(("few", "skip_connect"), 4, 1))
+    x, weights = images(3, 4, 7, 6), images(2).softmax(0)
+    torch.testing.assert_close(mixed.mix(SharedState(x, [mixed]), weights), mixed(x, weights), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
