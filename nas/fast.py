@@ -217,7 +217,24 @@ def _backward(
     )[which]
 
 
-# Weighted sums
+# Sums, norms, concatenation
+
+
+def concat(maps: Sequence[Tensor]) -> Tensor:
+    """``torch.cat(maps, dim=1)``. Gradients of the maps come with channels innermost, not as slices of channels."""
+    return _Concat.apply(*maps)
+
+
+class _Concat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *maps: Tensor) -> Tensor:
+        ctx.widths = [x.shape[1] for x in maps]
+        return torch.cat(maps, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(channels_last(part) for part in gradient.split(ctx.widths, dim=1))
 
 
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor) -> Tensor:

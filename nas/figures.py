@@ -17,6 +17,7 @@ from matplotlib import colormaps, rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -25,7 +26,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Recta
 from matplotlib.path import Path as Outline
 from matplotlib.scale import FuncScale
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
@@ -258,8 +259,8 @@ def _save_gif(frames: Sequence[Image.Image], path: str | Path) -> None:
 @cache
 def _text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width of a line of text in inches, `size` being in points."""
-    font = FontProperties(family="DejaVu Sans", weight=weight)
-    return TextPath((0, 0), text, size=size, prop=font).get_extents().width / 72
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=is_math_text(text))[0] / 72
 
 
 def _legend_below(figure: Figure, handles: Sequence[Line2D], note: str = "") -> None:

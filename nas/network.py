@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nas import fast
 from nas.errors import UserError, reason, suggest
-from nas.fast import channels_last
 from nas.files import whole_file
 from nas.genotypes import Genotype
 from nas.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
@@ -79,7 +79,8 @@ class Cell(nn.Module):
             results.append(result)
             if len(results) % 2 == 0:
                 states.append(results[-2] + results[-1])
-        return torch.cat([states[i] for i in self.concat], dim=1)
+        outputs = [states[i] for i in self.concat]
+        return fast.concat(outputs) if self.training and fast.applies(outputs[0]) else torch.cat(outputs, dim=1)
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -287,7 +288,7 @@ def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The two maps that the first cell takes; a stem that gives one gives it twice."""
     maps = stem(x)
     before_last, last = maps if isinstance(maps, tuple) else (maps, maps)
-    return channels_last(before_last), channels_last(last)
+    return fast.channels_last(before_last), fast.channels_last(last)
 
 
 def save(network: Network, path: str | Path) -> None:

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from nas.data import Batches
 from nas.errors import suggest
 from nas.genotypes import weight_rows
+from nas.optimizers import SGD, Adam
 from nas.supernet import Supernet
 from nas.training import Checkpoint, Meter, Recipe, autocast, cross_entropy, run_epochs, test
 
@@ -52,8 +53,8 @@ class AlphaRecipe:
             if value not in known:
                 raise ValueError(f"{value} is unknown: {suggest(value, known)}")
 
-    def optimizer(self, alphas: Sequence[nn.Parameter]) -> torch.optim.Adam:
-        return torch.optim.Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+    def optimizer(self, alphas: Sequence[nn.Parameter]) -> Adam:
+        return Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 
     def temperature_at(self, epoch: int, epochs: int) -> float | None:
         """τ of `epoch` (from 0) of `epochs`; None for DARTS, which draws nothing."""
@@ -243,7 +244,7 @@ def search(
 def _weights_step(
     supernet: Supernet,
     weights: dict[str, nn.Parameter],
-    optimizer: torch.optim.SGD,
+    optimizer: SGD,
     batch: Batch,
     recipe: Recipe,
     meter: Meter,
@@ -261,7 +262,7 @@ def _weights_step(
     meter.add(loss.detach(), logits, labels)
 
 
-def _velocity(optimizer: torch.optim.SGD, weights: dict[str, nn.Parameter]) -> dict[str, Tensor] | None:
+def _velocity(optimizer: SGD, weights: dict[str, nn.Parameter]) -> dict[str, Tensor] | None:
     buffers = {name: optimizer.state[weight].get("momentum_buffer") for name, weight in weights.items()}
     return None if any(buffer is None for buffer in buffers.values()) else buffers
 

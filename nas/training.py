@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,6 +25,7 @@ from nas.data import Batches
 from nas.errors import UserError, reason
 from nas.files import whole_file
 from nas.network import Network
+from nas.optimizers import SGD, Optimizer
 
 log = logging.getLogger("nas")
 
@@ -71,10 +72,8 @@ class Recipe:
         cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * cosine
 
-    def optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.SGD:
-        return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
-        )
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> SGD:
+        return SGD(parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 def autocast(device: torch.device, precision: int | str) -> AbstractContextManager:
@@ -155,7 +154,7 @@ class Checkpoint:
         Modules and optimizers (SGD, Adam) whose tensors make up the state.
     """
 
-    def __init__(self, name: str, key: str, **parts: nn.Module | torch.optim.Optimizer) -> None:
+    def __init__(self, name: str, key: str, **parts: nn.Module | Optimizer) -> None:
         self.path = CHECKPOINTS / name / f"{key}.safetensors"
         self.parts = parts
 
@@ -195,7 +194,7 @@ class Checkpoint:
         return records
 
 
-def _tensors(owner: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(owner: nn.Module | Optimizer) -> dict[str, Tensor]:
     if isinstance(owner, nn.Module):
         return owner.state_dict()
     parameters = [p for group in owner.param_groups for p in group["params"]]
@@ -207,7 +206,7 @@ def _tensors(owner: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore(owner: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore(owner: nn.Module | Optimizer, tensors: dict[str, Tensor]) -> None:
     if isinstance(owner, nn.Module):
         owner.load_state_dict(tensors)
         return

@@ -1,10 +1,14 @@
 """nas.complexity against the published tables and counts by hand."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from ptflops import get_model_complexity_info
 from torch import nn
 
 from nas.complexity import Complexity, conv_weights, count
+from nas.dnal.backbones import BACKBONES, build
 from nas.genotypes import PUBLISHED, Genotype
 from nas.network import Network
 from nas.operations import OPERATIONS
@@ -214,6 +218,34 @@ def test_multiply_adds_of_grouped_strided_convolutions_and_linear_layers():
     cost = count(model, (3, 9, 11))
     assert (cost.params, cost.conv_macs) == (params, conv_macs)
     assert cost.macs > conv_macs
+
+
+def counted_by_ptflops(model: nn.Module, size: tuple[int, int, int]) -> tuple[int, int]:
+    return get_model_complexity_info(
+        deepcopy(model),
+        size,
+        as_strings=False,
+        print_per_layer_stat=False,
+        verbose=False,
+        backend="pytorch",
+        backend_specific_config={"count_functional": False},
+    )
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("stride, affine", [(1, True), (2, False)])
+def test_multiply_adds_of_each_operation_as_ptflops_counts_them(name, stride, affine):
+    model = nn.Sequential(nn.Conv2d(3, C, 1), OPERATIONS[name](C, stride, affine))
+    cost = count(model, (3, HEIGHT, WIDTH))
+    assert (cost.macs, cost.params) == counted_by_ptflops(model, (3, HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_multiply_adds_of_each_backbone_as_ptflops_counts_them(name):
+    size = (3, 64, 64)
+    model = build(name, num_classes=10, in_channels=3, width=0.25, image_size=64)
+    cost = count(model, size)
+    assert (cost.macs, cost.params) == counted_by_ptflops(model, size)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -362,7 +362,7 @@ def test_the_animation_is_readable_and_nothing_moves_but_what_changes(nodes, ope
         boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if patch.get_gid() == "box"]
         assert not any(meet(box, animation.counter.get_window_extent().padded(10)) for box in boxes)
         progress = animation.past_epochs.get_width() / (animation.all_epochs.get_width() or 1)
-        assert progress == (epoch / epochs if epochs else 0)
+        assert progress == pytest.approx(epoch / epochs if epochs else 0)
         places.append([pill.bounds for pill in pills])
     assert places[0] == places[1]
 

@@ -15,6 +15,7 @@ from torch import nn
 from nas.data import Batches, Prepared
 from nas.dnal.gates import THRESHOLD, gates, learn, penalty, scale_at
 from nas.errors import UserError, reason
+from nas.optimizers import SGD
 from nas.training import Checkpoint, Meter, autocast, cross_entropy, run_epochs
 
 BINS = 20
@@ -69,7 +70,7 @@ def learn_gates(
         parts of [0, 1].
     """
     learning = [gate.s for gate in gates(network).values()]
-    optimizer = torch.optim.SGD(learning, lr=recipe.learning_rate, momentum=recipe.momentum)
+    optimizer = SGD(learning, lr=recipe.learning_rate, momentum=recipe.momentum)
     checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
     frozen = [p for p in network.parameters() if not any(p is s for s in learning)]
 
