@@ -206,7 +206,7 @@ def _along(path: np.ndarray) -> np.ndarray:
 
 
 def _places_around(at: np.ndarray, text: str) -> Iterator[_Place]:
-    half = np.array([36 * _text_width(text, LABEL_SIZE) + 1, 0.6 * LABEL_SIZE])
+    half = np.array([36 * _text_width(text, LABEL_SIZE), 0.6 * LABEL_SIZE])
     for reach in (6, 10, 16, 24, 34, 46, 60, 76):
         for side in SIDES:
             middle = at + side * (half + reach)
