@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from nas import distributed
 from nas.errors import UserError, reason, suggest
 from nas.files import sha256, whole_folder, write_json
 from nas.streaming import DIGEST, READ_ERRORS, ImageFiles, centre_square, count_values, read_image, read_images
@@ -599,7 +600,7 @@ class Batches:
     """Batches of float32 images, drawn and augmented on the device of the images.
 
     A shuffled epoch leaves out a last batch of a single image, unless it is the only one: batch normalisation cannot
-    train on one image.
+    train on one image. Each of several processes gets its part of every batch; see ``nas.distributed``.
 
     Parameters
     ----------
@@ -669,17 +670,27 @@ class Batches:
         order = torch.arange(len(self.images), device=device)
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator, device=device)
-        batches = order.split(self.batch_size)[: len(self)]
+        counts = [len(batch) for batch in order.split(self.batch_size)[: len(self)]]
+        batches = self._parts(order)
         crop_seeds = None
         if self.resized_crop:
-            crop_seeds = torch.randint(2**62, order.shape, generator=generator, device=device).split(self.batch_size)
-        for index, images in zip(batches, _read(self.images, batches, crop_seeds), strict=True):
-            yield self._augment(images, generator), self.labels[index]
+            crop_seeds = self._parts(torch.randint(2**62, order.shape, generator=generator, device=device))
+        for count, index, images in zip(counts, batches, _read(self.images, batches, crop_seeds), strict=True):
+            mine = distributed.begin_batch(count)
+            yield self._augment(images, count, mine, generator), self.labels[index]
 
-    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _parts(self, values: Tensor) -> list[Tensor]:
+        """This process's part of each batch of `values`, which hold one for each image of the epoch."""
+        whole = values.split(self.batch_size)[: len(self)]
+        return [batch[distributed.part(len(batch))] for batch in whole]
+
+    def _augment(self, images: Tensor, count: int, mine: slice, generator: torch.Generator) -> Tensor:
+        """`images` are those of `mine` in a batch of `count`, for all of which is drawn."""
         if self.crop_padding:
-            images = random_crop(images, self.crop_padding, generator)
+            images = crop(images, self.crop_padding, draw_offsets(count, self.crop_padding, generator)[mine])
         if self.flip:
-            images = random_flip(images, generator)
+            images = flip(images, draw_flips(count, generator)[mine])
         images = normalise(images, self.mean, self.std)
-        return cutout(images, self.cutout, generator) if self.cutout else images
+        if self.cutout:
+            images = cut(images, self.cutout, draw_centres(count, *images.shape[2:], generator)[mine])
+        return images

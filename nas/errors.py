@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from textwrap import shorten
 
+# In the environment of a process that another started: the file that takes the line of its failure, to be told once.
+FAILURE = "NAS_FAILURE"
+
 
 class UserError(ValueError):
     """Something that the user can mend; the message is one line that says what and how."""

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas import fast
+from nas import distributed, fast
 from nas.errors import UserError, reason, suggest
 from nas.files import whole_file
 from nas.genotypes import Genotype
@@ -85,7 +85,9 @@ class Cell(nn.Module):
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
     """Set whole images of a batch to zero with `probability`, scale the others by 1/(1 − probability) (FractalNet)."""
-    keep = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
+    keep = distributed.draw(
+        len(x), lambda n: torch.empty(n, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
+    )
     return x * keep / (1 - probability)
 
 

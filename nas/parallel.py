@@ -57,13 +57,17 @@ class Stage:
 
     @classmethod
     def of(cls, name: str, needs: Sequence[str], meta: object) -> "Stage":
-        """From what ``meta:`` of dvc.yaml asks for; its other keys mean nothing here."""
-        wanted = {key: meta[key] for key in ("cpus", "gpus", "memory") if key in meta} if isinstance(meta, dict) else {}
-        for key, value in wanted.items():
+        """From what ``meta:`` of dvc.yaml asks for, `times` over; its other keys mean nothing here."""
+        known = ("cpus", "gpus", "memory", "times")
+        asked = {key: meta[key] for key in known if key in meta} if isinstance(meta, dict) else {}
+        for key, value in asked.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise UserError(f"dvc.yaml: {name}: meta.{key}: {value!r} is not allowed: must be a number from 0")
-            if key == "gpus" and value > 1 and value != int(value):
-                raise UserError(f"dvc.yaml: {name}: meta.gpus: {value!r} is not allowed: above 1 it must be whole")
+        times = asked.pop("times", 1)
+        wanted = {key: value * times for key, value in ({"cpus": 1} | asked).items()}
+        gpus = wanted.get("gpus", 0)
+        if gpus > 1 and gpus != int(gpus):
+            raise UserError(f"dvc.yaml: {name}: meta.gpus: {gpus!r} is not allowed: above 1 it must be whole")
         return cls(name, tuple(needs), **wanted)
 
 

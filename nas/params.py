@@ -211,6 +211,8 @@ class Params(Section):
     seed: Natural
     threads: Annotated[int, Field(ge=1, le=1024)]
     device: Literal["auto", "cpu", "cuda"]
+    devices: Annotated[int, Field(ge=1, le=1024)]
+    nodes: Annotated[int, Field(ge=1, le=1024)]
     precision: Literal[32, "bf16"]
     data: Data
     search: Search
@@ -218,6 +220,17 @@ class Params(Section):
     pretrain: Pretrain
     slim: Slim
     gradcam: GradCam
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        for section in ("search", "evaluate", "pretrain"):
+            size, processes = getattr(self, section).batch_size, self.devices * self.nodes
+            if size < processes:
+                raise ValueError(
+                    f"{section}.batch_size: {size} is not allowed: must be at least devices · nodes ({processes}), "
+                    "which share each batch"
+                )
+        return self
 
     @model_validator(mode="after")
     def _crops(self) -> Self:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nas import distributed
 from nas.data import Batches
 from nas.errors import suggest
 from nas.genotypes import weight_rows
@@ -67,7 +68,7 @@ def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor]
     """∇α L_val(w, α): the weights are taken to be the best for any α (DARTS, ξ = 0)."""
     fixed = {name: weight.detach() for name, weight in weights.items()}  # no gradient of theirs is computed then
     # GDAS may draw `none` so often that no path leads through a kind of cell: its gradient is 0 then.
-    return list(torch.autograd.grad(loss(fixed, alpha_batch), alphas, materialize_grads=True))
+    return distributed.mean(torch.autograd.grad(loss(fixed, alpha_batch), alphas, materialize_grads=True))
 
 
 def second_order(
@@ -114,19 +115,20 @@ def second_order(
         A gradient for each of `alphas`.
     """
     names, values = list(weights), list(weights.values())
-    gradients = torch.autograd.grad(loss(weights, weights_batch), values)
+    gradients = distributed.mean(torch.autograd.grad(loss(weights, weights_batch), values))
     with torch.no_grad():
         steps = [g + weight_decay * w for g, w in zip(gradients, values, strict=True)]
         if velocity:
             steps = [step + momentum * velocity[name] for name, step in zip(names, steps, strict=True)]
         stepped = [(w - xi * step).requires_grad_() for w, step in zip(values, steps, strict=True)]
-    ahead = torch.autograd.grad(loss(dict(zip(names, stepped, strict=True)), alpha_batch), [*alphas, *stepped])
+    loss_ahead = loss(dict(zip(names, stepped, strict=True)), alpha_batch)
+    ahead = distributed.mean(torch.autograd.grad(loss_ahead, [*alphas, *stepped]))
     direct, v = ahead[: len(alphas)], ahead[len(alphas) :]
     epsilon = radius / torch.cat([part.flatten() for part in v]).norm()
 
     def shifted(sign: int) -> Sequence[Tensor]:
         moved = {n: w.detach() + sign * epsilon * part for n, w, part in zip(names, values, v, strict=True)}
-        return torch.autograd.grad((difference_loss or loss)(moved, weights_batch), alphas)
+        return distributed.mean(torch.autograd.grad((difference_loss or loss)(moved, weights_batch), alphas))
 
     return [
         g - xi * (plus - minus) / (2 * epsilon) for g, plus, minus in zip(direct, shifted(+1), shifted(-1), strict=True)
@@ -185,6 +187,7 @@ def search(
     alphas : list of dict
         A row for each epoch (0 is the start), cell, edge ("source-target" states) and operation: the softmax weight.
     """
+    distributed.synchronise(supernet)
     weights, alphas = supernet.weights(), supernet.alphas()
     optimizer = recipe.optimizer(weights.values())
     alpha_optimizer = alpha_recipe.optimizer(alphas)
@@ -254,7 +257,7 @@ def _weights_step(
         logits = supernet(images)
         loss = cross_entropy(logits, labels)
     # GDAS computes one operation an edge: the others have no gradient, and this step leaves them alone.
-    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    gradients = distributed.mean(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
     for weight, gradient in zip(weights.values(), gradients, strict=True):
         weight.grad = gradient
     nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)

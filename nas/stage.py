@@ -2,18 +2,25 @@
 
 import inspect
 import logging
+import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nas.errors import UserError
+from nas.errors import FAILURE, UserError, reason
 from nas.params import load
 
 LOGS = Path("logs")
 
 # What torch says when a GPU or the host has too little memory, or no machine could have enough.
 NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
+
+
+# What torch says when another process of one training has ended, and how long this one then waits to be ended in turn
+LOST = ("gloo", "NCCL")
+GRACE = 10  # seconds
 
 
 def run(main: Callable[..., None]) -> None:
@@ -37,14 +44,21 @@ def run(main: Callable[..., None]) -> None:
     except KeyboardInterrupt:
         _fail(stage, "interrupted; run it again to go on from the last whole epoch")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in NO_MEMORY):
+        if any(sign in str(error) for sign in NO_MEMORY) or isinstance(error, MemoryError):
+            _fail(stage, "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images")
+        if "RANK" not in os.environ or not any(sign in str(error) for sign in LOST):
             raise
-        _fail(stage, "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images")
+        time.sleep(GRACE)
+        _fail(stage, f"another process of this training ended, or cannot be reached ({reason(error)})")
 
 
 def _fail(stage: str, message: str) -> None:
     line = " ".join(message.split())
     logging.getLogger("nas").debug("error: %s", line)
+    if told := os.environ.get(FAILURE):
+        with open(told, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        sys.exit(1)
     sys.exit(f"error: {stage}: {line}")
 
 

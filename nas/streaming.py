@@ -104,8 +104,12 @@ def count_values(images: Tensor) -> Tensor:
 
 
 def cpus() -> int:
-    """CPUs that this process may use: as many workers read. No result depends on it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPUs that this process may use: as many workers read. No result depends on it.
+
+    The processes of one training on this node (``nas.distributed``) share them.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, there // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 # What workers are called with, and what they do

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from nas import fast
+from nas import distributed, fast
 from nas.errors import UserError, suggest
 from nas.genotypes import Genotype, derive, edges
 from nas.network import Place, make_stem, places, stem_maps
@@ -97,7 +97,8 @@ class MixedCell(nn.Module):
     ) -> Tensor:
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.adapt_before_last(before_last), self.adapt_last(last)]
-        if chosen is None and self.training and fast.applies(last):
+        # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
+        if chosen is None and self.training and fast.applies(last) and distributed.world() == 1:
             return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nas import distributed
 from nas.data import Batches
 from nas.errors import UserError, reason
 from nas.files import whole_file
@@ -82,8 +83,15 @@ def autocast(device: torch.device, precision: int | str) -> AbstractContextManag
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of N × classes logits, in float32 at least."""
-    return nn.functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+    """Mean cross-entropy of N × classes logits, in float32 at least.
+
+    Of several processes (``nas.distributed``) each gets its part, the mean of which over them is that of the batch.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if distributed.world() == 1:
+        return nn.functional.cross_entropy(logits, labels)
+    total = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    return total / distributed.mean_count(len(labels), labels.device).to(total.dtype)
 
 
 def choose_device(device: str, threads: int) -> torch.device:
@@ -131,7 +139,11 @@ def seed_for(*names: object) -> int:
 
 
 def result_key(data: str | Path, settings: dict) -> str:
-    """What determines a training's result, as a short name: settings, data, the loaded code, torch's version."""
+    """What determines a training's result, as a short name: settings, data, the loaded code, torch's version.
+
+    `settings` hold the number of threads and of processes too, which change rounding: a training goes on with as many
+    as it began with, or its result would depend on when it was stopped.
+    """
     loaded = [module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")]
     files = {str(module.__file__) for module in loaded if getattr(module, "__file__", None)}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -159,7 +171,9 @@ class Checkpoint:
         self.parts = parts
 
     def save(self, records: list[dict]) -> None:
-        """Keep the parts' tensors and the epochs' `records`, which JSON can hold."""
+        """Keep the parts' tensors and the epochs' `records`, which JSON can hold; one of several processes does."""
+        if distributed.rank():
+            return
         tensors = {
             f"{part}/{key}": tensor.detach().cpu().contiguous()
             for part, owner in self.parts.items()
@@ -233,9 +247,9 @@ def run_epochs(
     ``tick()`` after each of its `steps`, which moves the progress bar. A record's entries of type float are told.
     """
     records = checkpoint.restore() if checkpoint else []
-    bar = tqdm(
-        total=epochs * steps, initial=len(records) * steps, unit="step", disable=not sys.stderr.isatty(), smoothing=0.05
-    )
+    distributed.require_same(len(records), f"all nodes must see the same {CHECKPOINTS}/, on a file system they share")
+    hidden = distributed.rank() > 0 or not sys.stderr.isatty()
+    bar = tqdm(total=epochs * steps, initial=len(records) * steps, unit="step", disable=hidden, smoothing=0.05)
     for epoch in range(len(records), epochs):
         start = time.perf_counter()
         epoch_seed = seed_for(seed, epoch)
@@ -265,7 +279,10 @@ def _check_finite(record: dict, epoch: int) -> None:
 
 
 class Meter:
-    """Mean loss and accuracies over batches, added up on the device, so that nothing waits for it."""
+    """Mean loss and accuracies over batches, added up on the device, so that nothing waits for it.
+
+    Of several processes each adds its part; the means are those of all.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -273,15 +290,17 @@ class Meter:
 
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """`loss`: mean over the batch; `logits`: N × classes; `labels`: N."""
+        """`loss`: mean over the batch, as `cross_entropy` gives it; `logits`: N × classes; `labels`: N."""
+        count = distributed.mean_count(len(labels), labels.device)
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        sums = torch.stack([loss.double() * len(labels), ranked[:, 0].sum().double(), ranked.sum().double()])
+        sums = torch.stack([loss.double() * count, ranked[:, 0].sum().double(), ranked.sum().double()])
         self.sums = sums if self.sums is None else self.sums + sums
-        self.count += len(labels)
+        self.count += count
 
     def means(self) -> tuple[float, float, float]:
         """Loss, top-1 and top-5 accuracy in percent (top-5 of fewer than five classes is 100)."""
-        loss, top1, top5 = (self.sums / self.count).tolist()
+        (sums,) = distributed.mean([self.sums])
+        loss, top1, top5 = (sums / self.count).tolist()
         return loss, 100 * top1, 100 * top5
 
 
@@ -328,6 +347,7 @@ def train(
     list of dict
         A row an epoch: epoch (from 1), learning_rate, train_loss, train_top1, test_loss, test_top1, test_top5.
     """
+    distributed.synchronise(network)
     optimizer = recipe.optimizer(network.parameters())
     checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
 
@@ -345,6 +365,7 @@ def train(
                 objective = loss + auxiliary_weight * cross_entropy(auxiliary_logits, labels)
             optimizer.zero_grad()
             objective.backward()
+            distributed.average_gradients(network.parameters())
             nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
             optimizer.step()
             meter.add(loss.detach(), logits, labels)

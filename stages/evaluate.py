@@ -10,7 +10,7 @@ from nas.stage import run
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
     import torch
 
-    from nas import data, training
+    from nas import data, distributed, training
     from nas.complexity import count
     from nas.genotypes import load
     from nas.network import Network, check_image, save
@@ -18,6 +18,8 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
 
     p = params.evaluate
     device = training.choose_device(params.device, params.threads)
+    if not distributed.start(device, params.devices, params.nodes):
+        return  # the processes that it started have done the work
     prepared = data.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     found = load(f"results/genotypes/{genotype}.json")
@@ -26,6 +28,7 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         "genotype": found.to_dict(),
         "seed": run_seed,
         "threads": params.threads,
+        "devices": params.devices * params.nodes,
         "device": device.type,
         "precision": params.precision,
     }
@@ -52,6 +55,9 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         key=key,
         name=name,
     )
+
+    if not distributed.finish():
+        return
 
     run_name = f"{genotype}-{layers}-{seed}"
     save(network, f"models/evaluate/{run_name}.safetensors")

@@ -11,7 +11,7 @@ def main(params: Params, name: str, model: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from nas import data, training
+    from nas import data, distributed, training
     from nas.complexity import count
     from nas.dnal.backbones import build
     from nas.dnal.gates import plain
@@ -20,11 +20,14 @@ def main(params: Params, name: str, model: str) -> None:
 
     p = params.pretrain
     device = training.choose_device(params.device, params.threads)
+    if not distributed.start(device, params.devices, params.nodes):
+        return  # the processes that it started have done the work
     prepared = data.load("data/prepared", device, cpus())
     seed = training.seed_for(params.seed, name)
     settings = p.model_dump() | {
         "seed": seed,
         "threads": params.threads,
+        "devices": params.devices * params.nodes,
         "device": device.type,
         "precision": params.precision,
         "learning_rate_min": 0.0,
@@ -42,6 +45,8 @@ def main(params: Params, name: str, model: str) -> None:
         key=key,
         name=name,
     )
+    if not distributed.finish():
+        return
     with whole_file(f"models/pretrain/{model}.safetensors") as temporary:
         save_file(network.state_dict(), temporary)
     cost, last = count(plain(network), prepared.shape), history[-1]

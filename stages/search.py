@@ -27,7 +27,7 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         return
     import torch
 
-    from nas import data, training
+    from nas import data, distributed, training
     from nas.network import check_image
     from nas.search import AlphaRecipe, search
     from nas.streaming import cpus
@@ -35,12 +35,15 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
 
     p = params.search
     device = training.choose_device(params.device, params.threads)
+    if not distributed.start(device, params.devices, params.nodes):
+        return  # the processes that it started have done the work
     prepared = data.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     run_seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"spaces", "seeds"}) | {
         "seed": run_seed,
         "threads": params.threads,
+        "devices": params.devices * params.nodes,
         "device": device.type,
         "precision": params.precision,
     }
@@ -77,6 +80,8 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         key=key,
         name=name,
     )
+    if not distributed.finish():
+        return
 
     write_csv(results / "alphas.csv", alphas)
     write_csv(results / "history.csv", history)

@@ -58,7 +58,7 @@ def write_gates(results: Path, gated: nn.Module, records: list[dict]) -> None:
 def main(params: Params, name: str, model: str, penalty: str) -> None:
     import torch
 
-    from nas import data, training
+    from nas import data, distributed, training
     from nas.complexity import count
     from nas.dnal import phases, slim
     from nas.dnal.backbones import build
@@ -68,6 +68,8 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
 
     p, recipe = params.pretrain, gate_recipe(params, penalty)
     device = training.choose_device(params.device, params.threads)
+    if not distributed.start(device, params.devices, params.nodes):
+        return  # the processes that it started have done the work
     prepared = data.load("data/prepared", device, cpus())
     weights = Path("models/pretrain") / f"{model}.safetensors"
     built_from = {"name": model, "width": p.width} | phases.fitting(prepared)
@@ -83,6 +85,7 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
         "pretrained": sha256(weights),
         "seed": seed,
         "threads": params.threads,
+        "devices": params.devices * params.nodes,
         "device": device.type,
     }
     key = training.result_key("data/prepared", settings)
@@ -105,6 +108,8 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
         key=key,
         name=name,
     )
+    if not distributed.finish():
+        return
     run_name = name.split("@")[1]
     slim.save(network, f"models/slim/{run_name}.safetensors", built_from)
     results = Path("results/slim") / run_name

@@ -470,6 +470,15 @@ def test_a_node_without_the_checkout_says_so(tmp_path: Path) -> None:
     assert told[0] == "failed" and f"has no checkout at {tmp_path}" in told[1]
 
 
+def test_a_stage_of_several_processes_asks_for_as_many_of_each() -> None:
+    stage = parallel.Stage.of("train", [], {"cpus": 2, "gpus": 1, "memory": 3, "times": 4})
+    assert (stage.cpus, stage.gpus, stage.memory) == (8, 4, 12)
+    assert parallel.Stage.of("train", [], {"gpus": 0.5, "times": 2}).gpus == 1
+    assert parallel.Stage.of("train", [], {"times": 2}).cpus == 2
+    with pytest.raises(UserError, match="meta.gpus: 1.5 is not allowed: above 1 it must be whole"):
+        parallel.Stage.of("train", [], {"gpus": 0.5, "times": 3})
+
+
 def test_requirements_are_numbers() -> None:
     with pytest.raises(UserError, match="meta.memory: 'much' is not allowed"):
         parallel.Stage.of("train", [], {"memory": "much"})

@@ -150,6 +150,8 @@ NO_INTEGER = ["one", "1", "", 1.0, 1.5, True, None, [1], {"a": 1}]
 INTEGERS = {
     "seed": 0,
     "threads": 1,
+    "devices": 1,
+    "nodes": 1,
     "data.image_size": 1,
     "data.train_limit": 4,
     "data.test_limit": 1,
@@ -223,8 +225,20 @@ def test_an_integer_out_of_range(key, least):
     for value in (least - 1, -5):
         message = f"params.yaml: {key}: {value} is not allowed: must be at least {least}"
         assert refused(key, value) == message
-    most = 1024 if key == "threads" else 2**31 - 1
+    most = 1024 if key in ("threads", "devices", "nodes") else 2**31 - 1
     assert refused(key, 10**30) == f"params.yaml: {key}: {10**30} is not allowed: must be at most {most}"
+
+
+@pytest.mark.parametrize("section", ["search", "evaluate", "pretrain"])
+def test_a_batch_that_is_too_small_for_all_processes(section):
+    tree = read(DEFAULT) | {"devices": 3, "nodes": 2}
+    check(tree)
+    tree[section]["batch_size"] = 5
+    message = told(lambda: check(tree))
+    assert message == (
+        f"params.yaml: {section}.batch_size: 5 is not allowed: must be at least devices · nodes (6), "
+        "which share each batch"
+    )
 
 
 @pytest.mark.parametrize("key", POSITIVE + NOT_NEGATIVE + FRACTIONS)
@@ -257,7 +271,7 @@ def test_every_number_is_tested():
     numbers = {f"{s}.{k}" for s in SECTIONS for k, v in read(DEFAULT)[s].items() if type(v) in (int, float)}
     tested = {*INTEGERS, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS}
     assert numbers <= tested
-    assert tested - numbers == {"seed", "threads", *MAY_BE_NULL}
+    assert tested - numbers == {"seed", "threads", "devices", "nodes", *MAY_BE_NULL}
 
 
 @pytest.mark.parametrize(
@@ -495,14 +509,14 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, precision, data, search, evaluate, pretrain, slim, gradcam"
+    known = "seed, threads, device, devices, nodes, precision, data, search, evaluate, pretrain, slim, gradcam"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key: known are {known}"
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 2.5])
 def test_a_key_that_is_no_text(key):
     message = told(lambda: check(read(DEFAULT) | {key: 1}))
-    assert ": unknown key: known are seed, threads" in message
+    assert ": unknown key: " in message and "seed, threads" in message
 
 
 @pytest.mark.parametrize("key", ["seed", "search", "search.channels", "gradcam.classes"])

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from nas import distributed
 from nas.data import Batches, Prepared
 from nas.dnal.gates import THRESHOLD, gates, learn, penalty, scale_at
 from nas.errors import UserError, reason
@@ -69,6 +70,7 @@ def learn_gates(
         of channels with σ(δ·s) > `gates.THRESHOLD`, percent) and counts: how many σ(δ·s) lie in each of `BINS` equal
         parts of [0, 1].
     """
+    distributed.synchronise(network)
     learning = [gate.s for gate in gates(network).values()]
     optimizer = SGD(learning, lr=recipe.learning_rate, momentum=recipe.momentum)
     checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
@@ -85,6 +87,7 @@ def learn_gates(
             loss = cross_entropy(logits, labels) + recipe.penalty * penalty(network)
             optimizer.zero_grad()
             loss.backward()
+            distributed.average_gradients(learning)
             optimizer.step()
             meter.add(loss.detach(), logits, labels)
             tick()
