@@ -1,4 +1,4 @@
-# The whole of what a newcomer types; .venv is made on first use and again when requirements.txt changes.
+# The whole of what a newcomer types; .venv is made on first use and again when its requirements change.
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -11,7 +11,7 @@ repro: $(VENV)/ready
 	@awk '/^## Test accuracy/ { on = 1; next } /^(!|##)/ { on = 0 } on' results/report.md
 	@echo "The report: results/report.html (and results/report.md)"
 
-test: $(VENV)/ready
+test: $(VENV)/ready-to-test
 	python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
@@ -28,4 +28,8 @@ $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/ready-to-test: requirements-cluster.txt $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-cluster.txt
 	@touch $@
