@@ -6,7 +6,6 @@ from functools import partial, reduce
 from operator import add
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -194,6 +193,8 @@ def _from_torchvision(
 
     Its weights are drawn by torchvision, or by `_initialised` where its channels are not torchvision's.
     """
+    import torchvision  # takes a second, and only these networks need it
+
     make = partial(torchvision.models.get_model, name, weights=None, num_classes=num_classes)
     if width == 1 and in_channels == 3:
         network = make()
