@@ -518,7 +518,7 @@ def _prepare_again(path: Path, trouble: str) -> UserError:
     return UserError(f"{path} {trouble}: run the prepare stage again (dvc repro prepare)")
 
 
-# Augmenting: each draws for the whole batch, one draw an image, then applies what it drew.
+# Augmenting: `Batches` draws for a whole batch, one draw an image, then applies what it drew for its own.
 
 
 def normalise(
@@ -531,16 +531,11 @@ def normalise(
     return images.to(wide).div(255).sub_(mean).div_(std).to(dtype)
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad N×C×H×W with `padding` zeros on every side and crop each image back to H×W at an offset of its own.
-
-    Offsets are uniform on 0..2·padding in both directions, as in torchvision's RandomCrop.
-    """
-    return crop(images, padding, draw_offsets(len(images), padding, generator))
-
-
 def draw_offsets(count: int, padding: int, generator: torch.Generator) -> Tensor:
-    """Return the top and left edges of `count` crops (int64, count×2), in pixels of the padded image."""
+    """Return the top and left edges of `count` crops (int64, count×2), in pixels of the padded image.
+
+    Uniform on 0..2·padding in both directions, as in torchvision's RandomCrop.
+    """
     return torch.randint(2 * padding + 1, (count, 2), generator=generator, device=generator.device)
 
 
@@ -552,30 +547,14 @@ def crop(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
     return windows[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]].contiguous()
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each of N×C×H×W left to right with probability 0.5."""
-    return flip(images, draw_flips(len(images), generator))
-
-
 def draw_flips(count: int, generator: torch.Generator) -> Tensor:
-    """Return which of `count` images to mirror (bool, count)."""
+    """Return which of `count` images to mirror (bool, count), each with probability 0.5."""
     return torch.rand(count, generator=generator, device=generator.device) < 0.5
 
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:
     """Mirror left to right those of N×C×H×W where `flips` (bool, N) is true."""
     return torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
-
-
-def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
-    """Blank a square around a random pixel of each of N×C×H×W, clipped at the border.
-
-    Meant for normalised images, where the 0 that is written is the mean. The square reaches from length // 2 pixels
-    before its centre to length // 2 after it, exclusive: an odd length counts as the even one below.
-
-    Source: T. DeVries, G. W. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
-    """
-    return cut(images, length, draw_centres(len(images), *images.shape[2:], generator))
 
 
 def draw_centres(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -587,7 +566,14 @@ def draw_centres(count: int, height: int, width: int, generator: torch.Generator
 
 
 def cut(images: Tensor, length: int, centres: Tensor) -> Tensor:
-    """Set to 0 in each of N×C×H×W the square of side `length` around its row of `centres` (N×2: row, column)."""
+    """Set to 0 in each of N×C×H×W the square of side `length` around its row of `centres` (N×2: row, column).
+
+    Meant for normalised images, where the 0 that is written is the mean. The square, clipped at the border, reaches
+    from length // 2 pixels before its centre to length // 2 after it, exclusive: an odd length counts as the even one
+    below.
+
+    Source: T. DeVries, G. W. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
+    """
     inside = []
     for axis, size in enumerate(images.shape[2:]):
         distance = torch.arange(size, device=images.device) - centres[:, axis : axis + 1]

@@ -27,6 +27,7 @@ from nas.errors import UserError, reason
 from nas.files import whole_file
 from nas.network import Network
 from nas.optimizers import SGD, Optimizer
+from nas.params import Params
 
 log = logging.getLogger("nas")
 
@@ -132,6 +133,16 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def conditions(params: Params, device: torch.device) -> dict[str, str | int]:
+    """What changes the rounding of a stage's training, for `result_key`: threads, processes, device and precision."""
+    return {
+        "threads": params.threads,
+        "devices": params.devices * params.nodes,
+        "device": device.type,
+        "precision": params.precision,
+    }
+
+
 def seed_for(*names: object) -> int:
     """A seed that follows from `names` alone: the run's seed, a stage, an epoch. From 0 to 2⁶³ − 1."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
@@ -141,8 +152,8 @@ def seed_for(*names: object) -> int:
 def result_key(data: str | Path, settings: dict) -> str:
     """What determines a training's result, as a short name: settings, data, the loaded code, torch's version.
 
-    `settings` hold the number of threads and of processes too, which change rounding: a training goes on with as many
-    as it began with, or its result would depend on when it was stopped.
+    `settings` hold `conditions` too: a training goes on with as many threads and processes as it began with, or its
+    result would depend on when it was stopped.
     """
     loaded = [module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")]
     files = {str(module.__file__) for module in loaded if getattr(module, "__file__", None)}

@@ -27,10 +27,7 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
     settings = p.model_dump(exclude={"genotypes", "layers", "seeds"}) | {
         "genotype": found.to_dict(),
         "seed": run_seed,
-        "threads": params.threads,
-        "devices": params.devices * params.nodes,
-        "device": device.type,
-        "precision": params.precision,
+        **training.conditions(params, device),
     }
     key = training.result_key("data/prepared", settings)
 

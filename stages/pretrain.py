@@ -26,10 +26,7 @@ def main(params: Params, name: str, model: str) -> None:
     seed = training.seed_for(params.seed, name)
     settings = p.model_dump() | {
         "seed": seed,
-        "threads": params.threads,
-        "devices": params.devices * params.nodes,
-        "device": device.type,
-        "precision": params.precision,
+        **training.conditions(params, device),
         "learning_rate_min": 0.0,
         "milestones": (),  # the learning rate stays
     }

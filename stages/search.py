@@ -42,10 +42,7 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
     run_seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"spaces", "seeds"}) | {
         "seed": run_seed,
-        "threads": params.threads,
-        "devices": params.devices * params.nodes,
-        "device": device.type,
-        "precision": params.precision,
+        **training.conditions(params, device),
     }
     key = training.result_key("data/prepared", settings)
 

@@ -80,13 +80,10 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
         "epochs": params.slim.epochs,
         "milestones": params.slim.milestones,
         "learning_rate_min": 0.0,
-        "precision": params.precision,
         "gates": vars(recipe),
         "pretrained": sha256(weights),
         "seed": seed,
-        "threads": params.threads,
-        "devices": params.devices * params.nodes,
-        "device": device.type,
+        **training.conditions(params, device),
     }
     key = training.result_key("data/prepared", settings)
 

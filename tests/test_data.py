@@ -779,18 +779,19 @@ def test_centres_are_uniform(device):
 
 
 @pytest.mark.parametrize(
-    ("whole", "draw", "apply"),
+    ("options", "draw", "apply"),
     [
-        (lambda x, g: data.random_crop(x, 2, g), lambda g: data.draw_offsets(6, 2, g), lambda x, d: data.crop(x, 2, d)),
-        (data.random_flip, lambda g: data.draw_flips(6, g), data.flip),
-        (lambda x, g: data.cutout(x, 4, g), lambda g: data.draw_centres(6, 8, 11, g), lambda x, d: data.cut(x, 4, d)),
+        ({"crop_padding": 2}, lambda g: data.draw_offsets(6, 2, g), lambda x, d: data.crop(x, 2, d)),
+        ({"flip": True}, lambda g: data.draw_flips(6, g), data.flip),
+        ({"cutout": 4}, lambda g: data.draw_centres(6, 8, 11, g), lambda x, d: data.cut(x, 4, d)),
     ],
     ids=["crop", "flip", "cutout"],
 )
-def test_each_augmentation_applies_what_it_draws(whole, draw, apply, device):
-    images = some_images(6, device=device)
-    found = whole(images, generator_on(device))
-    assert torch.equal(found, apply(images, draw(generator_on(device))))
+def test_each_augmentation_applies_what_it_draws(options, draw, apply, device):
+    images, scale = some_images(6, device=device), {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    ((found, _),) = Batches(images, torch.arange(6, device=device), batch_size=6, **scale, **options).epoch(7)
+    images = data.normalise(images, **scale)
+    assert torch.equal(found, apply(images, draw(torch.Generator(device).manual_seed(7))))
     assert not torch.equal(found, images)
 
 
@@ -871,8 +872,9 @@ def test_batches_crop_then_flip_then_normalise_then_cut(device):
     )
     ((found, _),) = batches.epoch(7)
     generator = torch.Generator(device).manual_seed(7)
-    expected = data.random_flip(data.random_crop(images, 2, generator), generator)
-    expected = data.cutout(data.normalise(expected, (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)), 4, generator)
+    expected = data.crop(images, 2, data.draw_offsets(8, 2, generator))
+    expected = data.normalise(data.flip(expected, data.draw_flips(8, generator)), (0.5, 0.4, 0.3), (0.2, 0.3, 0.1))
+    expected = data.cut(expected, 4, data.draw_centres(8, *images.shape[2:], generator))
     assert torch.equal(found, expected)
 
 
