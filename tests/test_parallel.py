@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -146,16 +147,21 @@ class Toy:
     def told(self, name: str) -> list[str]:
         return [line.split()[1] for line in self.events() if line.split()[0] == name]
 
-    def processes(self) -> list[psutil.Process]:
-        """The stages' processes that live."""
+    def processes(self, of: str = "toy.py") -> list[psutil.Process]:
+        """The living processes in this folder that have `of` in their command; those of the stages, unless told."""
         found = []
         for process in psutil.process_iter():
-            try:
-                if "toy.py" in process.cmdline() and process.cwd() == str(self.folder):
+            with suppress(psutil.Error):
+                if of in process.cmdline() and process.cwd() == str(self.folder):
                     found.append(process)
-            except psutil.Error:
-                pass
         return found
+
+    def end(self) -> None:
+        """What a failed test left behind would keep the cluster's cores from the next one."""
+        for of in ("nas.parallel", "nas.worker", "toy.py"):
+            for process in self.processes(of):
+                with suppress(psutil.Error):
+                    process.kill()
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE) -> object:
@@ -169,8 +175,10 @@ def until(what: Callable[[], object], seconds: float = PATIENCE) -> object:
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    return Toy(tmp_path / "toy")
+def toy(tmp_path: Path) -> Iterator[Toy]:
+    toy = Toy(tmp_path / "toy")
+    yield toy
+    toy.end()
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +224,10 @@ def test_a_failed_stage_stops_what_needs_it_and_the_rest_finishes(toy: Toy, addr
 def watchers(toy: Toy, name: str) -> dict[str, psutil.Process]:
     """The processes of the running stage train@`name`, from Ray's worker down to the stage's command."""
     command = next(p for p in toy.processes() if p.cmdline()[-3] == name)
-    dvc, outer, worker = command.parents()[:3]
-    assert "nas.worker" in dvc.cmdline() and "nas.worker" in outer.cmdline()
+    # Some shells stay between DVC and the command, others become it.
+    dvc, outer = [p for p in command.parents() if "nas.worker" in p.cmdline()]
+    worker = outer.parent()
+    assert worker.name().startswith("ray")
     return {"worker": worker, "outer": outer, "dvc": dvc, "command": command}
 
 
