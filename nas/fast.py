@@ -5,11 +5,13 @@ channels innermost in memory, are
 
 - the gradients of depthwise convolutions, other than 3×3 ones without dilation: see `depthwise_conv`;
 - grouped convolutions with a few channels a group: see `widened_depthwise`;
-- 1×1 convolution, batch norm, weight and sum, each a pass over a map larger than the caches: see
-  `weighted_pointwise_norms`, `weighted_sum` and `pool_and_norm`.
+- batch norm, weight and sum, each a pass over a map larger than the caches: see `weighted_norms`, `weighted_sum` and
+  `pool_and_norm`;
+- batch norms of channels that are no multiple of a processor's vectors: see `batch_norm`.
 """
 
 from collections.abc import Iterable, Sequence
+from math import gcd
 from typing import Any
 
 import torch
@@ -17,7 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from nas import distributed
+
 SMALLEST = 2**14  # elements of a map; below, calls cost more than what they compute
+VECTOR = 16  # floats that a processor computes at once
 
 
 def applies(x: Tensor) -> bool:
@@ -33,7 +38,9 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         layer = layers.pop(0)
         if _is_depthwise(layer):
             x = depthwise_conv(x, layer.weight, layer.stride[0], layer.dilation[0])
-        elif layers and is_pointwise(layer) and _narrows(layers[0]):
+        elif isinstance(layer, nn.BatchNorm2d) and layer.num_features % VECTOR and distributed.world() == 1:
+            x = batch_norm(x, layer)
+        elif layers and _is_pointwise(layer) and _narrows(layers[0]):
             x = widened_depthwise(x, layer.weight, layers.pop(0).weight)
         elif fresh and isinstance(layer, nn.ReLU):  # nothing needs its input to compute a gradient
             x = functional.relu_(x)
@@ -43,7 +50,7 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def is_pointwise(layer: nn.Module) -> bool:
+def _is_pointwise(layer: nn.Module) -> bool:
     """Whether `layer` is a 1×1 convolution without stride, groups or bias."""
     return (
         isinstance(layer, nn.Conv2d)
@@ -98,7 +105,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Ten
     even rows and columns alone: it is the ordinary convolution of those.
     """
     if stride == dilation == 2:
-        return _Depthwise.apply(_Even.apply(x), weight, 1, 1)
+        return _Depthwise.apply(*_EveryOther.apply(x, 0), weight, 1, 1)
     return _Depthwise.apply(x, weight, stride, dilation)
 
 
@@ -115,20 +122,24 @@ def widened_depthwise(x: Tensor, wide: Tensor, weight: Tensor) -> Tensor:
     return sum(depthwise_conv(functional.conv2d(x, wide[f::parts]), weight[:, f : f + 1], 1, 1) for f in range(parts))
 
 
-class _Even(torch.autograd.Function):
-    """Pixels of even rows and columns. PyTorch's own gradient of such a slice comes with channels outermost."""
+def every_other(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]``. PyTorch's own gradient of each is a whole map, channels outermost."""
+    return _EveryOther.apply(x, 0, 1)
 
+
+class _EveryOther(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        return channels_last(x[:, :, ::2, ::2])
+    def forward(ctx: Any, x: Tensor, *starts: int) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.starts = x.shape, starts
+        return tuple(channels_last(x[:, :, start::2, start::2]) for start in starts)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        of_x = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
-        of_x[:, :, ::2, ::2] = gradient
-        return of_x
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        of_x = torch.empty(ctx.shape, dtype=gradients[0].dtype, memory_format=torch.channels_last).zero_()
+        for start, gradient in zip(ctx.starts, gradients, strict=True):
+            of_x[:, :, start::2, start::2] = gradient
+        return of_x, *[None] * len(gradients)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -167,37 +178,49 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, di
 def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
     """The gradient of a k×k depthwise kernel, at most three of its columns at a time, for which the kernels are fast.
 
-    Columns j, j + 1, … of the kernel are a narrower kernel on an image that is shifted by j pixels. A dilated
-    convolution without stride never mixes pixels of different parity: it is the ordinary one of the four `_phases`.
+    Columns j, j + 1, … of the kernel are a narrower kernel on an image that is shifted by j pixels. Columns 0, 2 and 4
+    of 5 are a kernel of three on the map of `_pairs`. A dilated convolution without stride never mixes pixels of
+    different parity: it is the ordinary one of the four `_phases`.
     """
     if dilation == 2:
         return _weight_gradient(_phases(gradient), _phases(x), kernel, 1, 1).unflatten(0, (2, -1)).sum(0)
     half = (kernel - 1) // 2
 
-    def of_columns(columns: int, x: Tensor, padding: int) -> Tensor:
+    def of_columns(columns: int, gradient: Tensor, x: Tensor, padding: int, padding_across: int) -> Tensor:
         part = x.new_empty(x.shape[1], 1, kernel, columns)
-        return _backward(gradient, x, part, stride=stride, padding=(padding, padding), groups=x.shape[1], which=1)
+        options = {"stride": stride, "padding": (padding, padding_across), "groups": x.shape[1]}
+        return _backward(gradient, x, part, **options, which=1)
 
-    if kernel <= 3 or x.shape[3] < half:
-        return of_columns(kernel, x, half)
+    width = x.shape[3]
+    if kernel <= 3 or width < half:
+        return of_columns(kernel, gradient, x, half, half)
+    if kernel == 5 and stride == 1 and width % 2 == 0 and width >= 8:
+        inner = of_columns(3, gradient, x, half, 1)
+        outer = of_columns(3, _pairs(gradient), _pairs(x), half, 1).unflatten(0, (2, -1)).sum(0)
+        return torch.cat([outer[..., :1], inner, outer[..., 2:]], dim=3)
     found = []
     for start in range(0, kernel, 3):
         columns = min(3, kernel - start)
         left = half - start
-        right = (gradient.shape[3] - 1) * stride + columns - left - x.shape[3]
-        found.append(of_columns(columns, functional.pad(x, (left, right, half, half)), 0))
+        right = (gradient.shape[3] - 1) * stride + columns - left - width
+        found.append(of_columns(columns, gradient, functional.pad(x, (left, right, half, half)), 0, 0))
     return torch.cat(found, dim=3)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """N × C × H × W → N × 2·C × H × W/2: columns of a parity as channels. A view, where channels are innermost."""
+    return x.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 2 * x.shape[1])).permute(0, 3, 1, 2)
 
 
 def _phases(x: Tensor) -> Tensor:
     """N × C × H × W → 2·N × 2·C × ⌈H/2⌉ × ⌈W/2⌉: the rows of a parity as images, its columns as channels.
 
-    With channels innermost in memory, the columns are a view. Odd sizes are padded with zeros.
+    Odd sizes are padded with zeros.
     """
     height, width = x.shape[2:]
     x = functional.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
-    rows = x.permute(0, 2, 3, 1).flatten(2).unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 1)
-    return rows.unflatten(2, (-1, 2 * x.shape[1])).permute(0, 3, 1, 2)
+    rows = x.permute(0, 2, 3, 1).unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 1)
+    return _pairs(rows.permute(0, 3, 1, 2))
 
 
 def _backward(
@@ -260,94 +283,124 @@ class _WeightedSum(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             flat = _pixels(gradient).flatten()
             of_weights = torch.stack([flat @ _pixels(x).flatten() for x in maps])
-        return of_weights, *(gradient * weight for weight in weights)
+        wanted = ctx.needs_input_grad[1:]
+        return of_weights, *(gradient * weight if want else None for weight, want in zip(weights, wanted, strict=True))
 
 
-def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
-    """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
-    pooled = pool(x)
-    result, mean, inverse = torch.native_batch_norm(pooled, None, None, None, None, True, 0.0, norms[0].eps)
-    _track(norms, [mean] * len(norms), [inverse**-2 - norms[0].eps] * len(norms), pooled[:, 0].numel())
-    return result
-
-
-def weighted_pointwise_norms(
-    maps: Sequence[Tensor], layers: Sequence[tuple[nn.Conv2d, nn.BatchNorm2d]], weights: Tensor
-) -> Tensor:
-    """Σ_b w_b · BN_b(W_b · x_b): 1×1 convolutions, batch norms without scale in training mode, their weighted sum.
+def weighted_norms(maps: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d], weights: Tensor) -> Tensor:
+    """Σ_b w_b · BN_b(x_b): the weighted sum of batch norms without scale, in training mode.
 
     Parameters
     ----------
-    maps : sequence of Tensor, N × C_in × H × W
-    layers : sequence of (Conv2d, BatchNorm2d)
-        From C_in to C channels. The norms' running statistics are updated.
+    maps : sequence of Tensor, N × C × H × W
+    norms : sequence of BatchNorm2d
+        Their running statistics are updated.
     weights : Tensor
         One for each map.
 
-    Returns
-    -------
-    Tensor, N × C × H × W
-
     Notes
     -----
-    W·x has the mean W·μ and the variances diag(W Σ Wᵀ), where μ and Σ are the mean and the covariance of x over the
-    pixels of the batch. So W·x is never needed without its norm: the norm's scale and the weight go into W, and the
-    sum is one accumulating matrix product. Of each branch, backward needs x alone.
+    Of each map, a pass for its statistics and one that adds it to the sum; no norm's result is ever in memory.
     """
-    matrices = torch.stack([convolution.weight.flatten(1) for convolution, _ in layers])
-    norms = [norm for _, norm in layers]
-    result, means, variances = _PointwiseNorms.apply(norms[0].eps, matrices, weights, *maps)
+    scales = weights[:, None].expand(-1, maps[0].shape[1])
+    result, means, variances = _Norms.apply(norms[0].eps, scales, None, *maps)
     _track(norms, means, variances, result[:, 0].numel())
     return result
 
 
-class _PointwiseNorms(torch.autograd.Function):
-    """b counts branches, o output and i input channels: `matrices` are b × o × i, `means` b × i, and so on."""
+def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
+    pooled = _average(x, pool) if isinstance(pool, nn.AvgPool2d) else pool(x)
+    result, (mean,), (variance,) = _Norms.apply(norms[0].eps, x.new_ones(1, x.shape[1]), None, pooled)
+    _track(norms, [mean] * len(norms), [variance] * len(norms), result[:, 0].numel())
+    return result
+
+
+def _average(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
+    """``pool(x)`` of windows of odd size, padding left out: a depthwise convolution with ones."""
+    kernel, stride = pool.kernel_size, pool.stride
+    counts = _convolve(x.new_ones(1, 1, *x.shape[2:]), x.new_ones(1, 1, kernel, kernel), stride, 1)
+    return depthwise_conv(x, x.new_ones(x.shape[1], 1, kernel, kernel), stride, 1) / counts
+
+
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """``norm(x)`` in training mode."""
+    scale = x.new_ones(x.shape[1]) if norm.weight is None else norm.weight
+    result, means, variances = _Norms.apply(norm.eps, scale[None], norm.bias, x)
+    _track([norm], means, variances, x[:, 0].numel())
+    return result
+
+
+class _Norms(torch.autograd.Function):
+    """bias + Σ_b scales_b · x̂_b, where x̂ = (x − mean) · inverse; all but `bias` and the maps are maps × channels."""
 
     @staticmethod
-    def forward(ctx: Any, eps: float, matrices: Tensor, weights: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
-        count = maps[0][:, 0].numel()
-        means, squares = (
-            torch.stack(sums) / count for sums in zip(*((_pixels(x).sum(0), _product(x, x)) for x in maps), strict=True)
-        )
-        spread = matrices @ (squares - means[:, :, None] * means[:, None, :])
-        variances = (spread * matrices).sum(-1).clamp_(min=0)
+    def forward(ctx: Any, eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor) -> tuple[Tensor, ...]:
+        means, variances = _statistics(maps)
         inverse = (variances + eps).rsqrt()
-        folded = (weights[:, None] * inverse)[:, :, None] * matrices
-        result = torch.addmm(-torch.einsum("boi,bi->o", folded, means), _pixels(maps[0]), folded[0].T)
-        for x, matrix in zip(maps[1:], folded[1:], strict=True):
-            result.addmm_(_pixels(x), matrix.T)
-        ctx.save_for_backward(matrices, weights, means, spread, inverse, folded, *maps)
-        centres = torch.einsum("boi,bi->bo", matrices, means)
-        ctx.mark_non_differentiable(centres, variances)
-        return _as_map(result, maps[0]), centres, variances
+        factors = scales * inverse
+        shift = -(factors * means).sum(0)
+        shift = shift if bias is None else shift + bias
+        result = torch.addcmul(_over_map(shift), maps[0], _over_map(factors[0]))
+        for x, factor in zip(maps[1:], factors[1:], strict=True):
+            result.addcmul_(x, _over_map(factor))
+        ctx.save_for_backward(means, inverse, factors, *maps)
+        ctx.mark_non_differentiable(means, variances)
+        return result, means, variances
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        matrices, weights, means, spread, inverse, folded, *maps = ctx.saved_tensors
+        """The gradient of a map x is factor · (g − Σ g/n − x̂ · Σ g·x̂/n)."""
+        means, inverse, factors, *maps = ctx.saved_tensors
         gradient = channels_last(gradient)
-        pixels = _pixels(gradient)
-        total, count = pixels.sum(0), len(pixels)
-        # Σ g·(x − μ), and from it Σ g·x̂, where x̂ is the norm's result: batch norm's gradient is made of both.
-        centred = torch.stack([_product(gradient, x) for x in maps]) - total[:, None] * means[:, None, :]
-        aligned = inverse * (centred * matrices).sum(-1)
-        factors = weights[:, None] * inverse
-        of_matrices = factors[:, :, None] * (centred - (inverse * aligned)[:, :, None] * spread)
-        bent = matrices.mT @ ((factors * inverse * aligned / count)[:, :, None] * matrices)
-        constants = torch.einsum("bi,bij->bj", means, bent) - torch.einsum("o,boi->bi", total / count, folded)
+        aligned, total = _alignment(gradient, maps, means, inverse)
+        count = gradient[:, 0].numel()
+        slopes = factors * inverse * aligned / count
+        constants = means * slopes - factors * total / count
         of_maps = [
-            _as_map(torch.addmm(constant, pixels, matrix).addmm_(_pixels(x), bend, alpha=-1), x)
-            for x, matrix, bend, constant in zip(maps, folded, bent, constants, strict=True)
+            torch.addcmul(_over_map(constant), x, _over_map(-slope)).addcmul_(gradient, _over_map(factor))
+            if wanted
+            else None
+            for wanted, x, factor, slope, constant in zip(
+                ctx.needs_input_grad[3:], maps, factors, slopes, constants, strict=True
+            )
         ]
-        return None, of_matrices, aligned.sum(-1), *of_maps
+        return None, aligned, total if ctx.needs_input_grad[2] else None, *of_maps
 
 
-def _product(y: Tensor, x: Tensor) -> Tensor:
-    """Σ over all pixels of y·xᵀ: the gradient of a 1×1 convolution's weight, which is fast for few channels."""
-    if x.shape[1] > 16:
-        return _pixels(y).T @ _pixels(x)
-    return _backward(y, x, x.new_empty(y.shape[1], x.shape[1], 1, 1), which=1).flatten(1)
+def _statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and variance (over n) of each channel, maps × channels."""
+    found = [torch.batch_norm_update_stats(_side_by_side(x), None, None, 0.0) for x in maps]
+    # maps × pixels side by side × channels
+    means, variances = (torch.stack(each).unflatten(1, (-1, maps[0].shape[1])) for each in zip(*found, strict=True))
+    mean = means.mean(1)
+    return mean, (variances + (means - mean[:, None]).square()).mean(1)
+
+
+def _alignment(gradient: Tensor, maps: Sequence[Tensor], means: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ g·x̂, maps × channels, and Σ g over the pixels."""
+    of_wide = _side_by_side(gradient)
+    beside = of_wide.shape[1] // gradient.shape[1]
+    sums = [
+        torch.ops.aten.native_batch_norm_backward(
+            of_wide, _side_by_side(x), None, None, None, *centre, True, 0.0, [False, True, True]
+        )[1:]
+        for x, *centre in zip(maps, means.repeat(1, beside), inverse.repeat(1, beside), strict=True)
+    ]
+    aligned = torch.stack([each for each, _ in sums]).unflatten(1, (beside, -1)).sum(1)
+    return aligned, sums[0][1].unflatten(0, (beside, -1)).sum(0)
+
+
+def _over_map(channels: Tensor) -> Tensor:
+    return channels[:, None, None]
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """N × C × H × W → 1 × k·C × N·H·W/k × 1, a view: k pixels as one of more channels, for which sums are faster."""
+    pixels = _pixels(x)
+    beside = gcd(8, len(pixels))
+    return pixels.view(1, -1, 1, beside * x.shape[1]).permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -358,11 +411,6 @@ def channels_last(x: Tensor) -> Tensor:
 def _pixels(x: Tensor) -> Tensor:
     """N × C × H × W → N·H·W × C: a view, where channels are innermost in memory."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _as_map(pixels: Tensor, like: Tensor) -> Tensor:
-    count, _, height, width = like.shape
-    return pixels.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

@@ -39,15 +39,22 @@ class FactorizedReduce(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.even = pointwise(channels_in, channels_out // 2)
+        self.odd = pointwise(channels_in, channels_out - channels_out // 2)
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(x)
+        return self.join(self.split(self.relu(x)))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The pixels of even rows and columns, and those of odd ones."""
+        even, odd = fast.every_other(x) if self.training and fast.applies(x) else (x[:, :, i::2, i::2] for i in (0, 1))
         height, width = x.shape[-2:]
-        shifted = nn.functional.pad(x, (-1, width % 2, -1, height % 2))
-        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        return even, nn.functional.pad(odd, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else odd
+
+    def join(self, halves: tuple[Tensor, Tensor]) -> Tensor:
+        even, odd = halves
+        return self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
 
 
 class Layers(nn.Sequential):

@@ -253,8 +253,9 @@ def _weights_step(
     meter: Meter,
 ) -> None:
     images, labels = batch
+    fixed = {name: p.detach() for name, p in supernet.named_parameters() if name not in weights}  # α wants no gradient
     with autocast(images.device, recipe.precision):
-        logits = supernet(images)
+        logits = functional_call(supernet, fixed, (images,))
         loss = cross_entropy(logits, labels)
     # GDAS computes one operation an edge: the others have no gradient, and this step leaves them alone.
     gradients = distributed.mean(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))

@@ -3,8 +3,9 @@
 Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from nas import distributed, fast
 from nas.errors import UserError, suggest
 from nas.genotypes import Genotype, derive, edges
 from nas.network import Place, make_stem, places, stem_maps
-from nas.operations import OPERATIONS, Layers
+from nas.operations import OPERATIONS, FactorizedReduce, Layers
 from nas.spaces import SearchSpace, find
 
 
@@ -39,26 +40,6 @@ class MixedOperation(nn.Module):
         if chosen not in self.columns:  # none
             return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
         return weights[chosen] * self.operations[self.columns.index(chosen)](x)
-
-    def mix(self, state: "SharedState", weights: Tensor) -> Tensor:
-        """`forward` with all operations, as ``nas.fast`` computes it.
-
-        Those that end in a 1×1 convolution and a batch norm leave both to the weighted sum.
-        """
-        maps, inputs, projections = {}, {}, []
-        for column, operation in zip(self.columns, self.operations, strict=True):
-            if _is_projection(operation):
-                *body, convolution, norm = operation
-                inputs[column] = state.after(*body)
-                projections.append((convolution, norm))
-            else:
-                maps[column] = state.after(*(operation if isinstance(operation, Layers) else [operation]))
-        sums = []
-        if maps:
-            sums.append(fast.weighted_sum(list(maps.values()), weights[list(maps)]))
-        if inputs:
-            sums.append(fast.weighted_pointwise_norms(list(inputs.values()), projections, weights[list(inputs)]))
-        return sum(sums[1:], start=sums[0])
 
 
 def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
@@ -120,9 +101,9 @@ class MixedCell(nn.Module):
         shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
         row = 0
         for found in leaving[2:]:
-            mixed = [self.edges[e].mix(state, weights[e]) for e, state in enumerate(shared, row)]
-            row += len(shared)
-            shared.append(SharedState(sum(mixed[1:], start=mixed[0]), found))
+            incoming = slice(row, row + len(shared))
+            row = incoming.stop
+            shared.append(SharedState(mix(self.edges[incoming], shared, weights[incoming]), found))
         return fast.concat([state.x for state in shared[2:]])
 
 
@@ -132,29 +113,52 @@ class SharedState:
     def __init__(self, x: Tensor, leaving: Sequence[MixedOperation]) -> None:
         self.x = x
         self.leaving = leaving
-        self.known: dict[str, Tensor] = {}
+        self.known: dict[str, Any] = {}
 
     def after(self, *layers: nn.Module) -> Tensor:
         """The state after `layers`, the first of which may be known from another edge."""
-        if not layers or not isinstance(layers[0], NormedPooling | nn.ReLU | nn.GELU):
-            return fast.run(layers, self.x)
+        if not layers:
+            return self.x
         first, *rest = layers
         alike = str(first)  # names the layer's settings
-        if alike not in self.known:
-            self.known[alike] = self._pooled(first) if isinstance(first, NormedPooling) else first(self.x)
-        return fast.run(rest, self.known[alike])
+        if isinstance(first, NormedPooling):
+            return fast.run(rest, self._once(alike, lambda: self._pooled(first)))
+        if isinstance(first, nn.ReLU | nn.GELU):
+            return fast.run(rest, self._once(alike, lambda: first(self.x)))
+        if isinstance(first, FactorizedReduce):
+            return first.join(self._once("halves", lambda: first.split(self.after(first.relu))))
+        return fast.run(layers, self.x)
+
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
 
     def _pooled(self, pooling: NormedPooling) -> Tensor:
         norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
         return fast.pool_and_norm(self.x, pooling[0], norms)
 
 
-def _is_projection(operation: nn.Module) -> bool:
-    """Whether `operation` ends in a 1×1 convolution and a batch norm that learns nothing."""
-    if not isinstance(operation, Layers) or len(operation) < 2:
-        return False
-    convolution, norm = list(operation)[-2:]
-    return fast.is_pointwise(convolution) and isinstance(norm, nn.BatchNorm2d) and not norm.affine
+def mix(incoming: Iterable[MixedOperation], states: Iterable[SharedState], weights: Tensor) -> Tensor:
+    """Σ over a node's edges of all that they mix. Operations that end in a batch norm leave it to the sum."""
+    maps, map_weights, inputs, input_weights, norms = [], [], [], [], []
+    for edge, state, row in zip(incoming, states, weights.unbind(), strict=True):
+        each = row.unbind()
+        for column, operation in zip(edge.columns, edge.operations, strict=True):
+            layers = list(operation) if isinstance(operation, Layers) else [operation]
+            if isinstance(layers[-1], nn.BatchNorm2d) and not layers[-1].affine:
+                norms.append(layers.pop())
+                inputs.append(state.after(*layers))
+                input_weights.append(each[column])
+            else:
+                maps.append(state.after(*layers))
+                map_weights.append(each[column])
+    sums = []
+    if maps:
+        sums.append(fast.weighted_sum(maps, torch.stack(map_weights)))
+    if inputs:
+        sums.append(fast.weighted_norms(inputs, norms, torch.stack(input_weights)))
+    return sum(sums[1:], start=sums[0])
 
 
 class Supernet(nn.Module):

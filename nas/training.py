@@ -125,7 +125,7 @@ def _keep_freed_memory() -> None:
         return
     m_trim_threshold, m_mmap_max = -1, -4
     mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
+    mallopt(m_trim_threshold, -1)  # never
 
 
 def device_name(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
+signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit a background job's ignoring of it
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: two threads on busy cores wait for each other
 # `python` and `dvc` of dvc.yaml are those that run the tests.
 ENVIRONMENT = os.environ | {

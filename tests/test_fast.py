@@ -50,6 +50,17 @@ def test_only_the_gradients_that_are_wanted_are_computed():
     assert x.grad is None and weight.grad is not None
 
 
+@pytest.mark.parametrize("height, width", [(6, 4), (5, 7)])
+def test_every_other_pixel(height, width):
+    torch.manual_seed(7)
+    x = draw(2, 3, height, width)
+    plain = [x[:, :, start::2, start::2] for start in (0, 1)]
+    for ours, expected in zip(fast.every_other(x), plain, strict=True):
+        assert_same(ours, expected, [x])
+    together, expected = (torch.cat([each.flatten() for each in maps]) for maps in (fast.every_other(x), plain))
+    assert_same(together, expected, [x])
+
+
 def test_weighted_sum():
     torch.manual_seed(2)
     maps, weights = [draw(2, 3, 4, 5) for _ in range(3)], draw(3)
@@ -71,21 +82,37 @@ def assert_same_statistics(ours: list[nn.BatchNorm2d], plain: list[nn.BatchNorm2
             torch.testing.assert_close(buffer, other, rtol=1e-9, atol=1e-12, msg=name)
 
 
-@pytest.mark.parametrize("channels_in", [3, 20])
-def test_weighted_pointwise_norms(channels_in):
+@pytest.mark.parametrize("height, width", [(4, 4), (5, 3)])
+def test_weighted_norms(height, width):
     torch.manual_seed(3)
-    maps, weights = [draw(4, channels_in, 5, 3) for _ in range(3)], draw(3)
+    maps, weights = [draw(5, 6, height, width) for _ in range(3)], draw(3)
     with torch.no_grad():
         maps[0] += 2  # a mean that is not small against the variance
     norms, plain_norms = norms_and_copies(3, 6)
-    convolutions = [nn.Conv2d(channels_in, 6, 1, bias=False).double() for _ in maps]
-    plain = sum(w * n(c(x)) for w, n, c, x in zip(weights, plain_norms, convolutions, maps, strict=True))
-    ours = fast.weighted_pointwise_norms(maps, list(zip(convolutions, norms, strict=True)), weights)
-    assert_same(ours, plain, [*maps, weights, *(c.weight for c in convolutions)])
+    plain = sum(w * n(x) for w, n, x in zip(weights, plain_norms, maps, strict=True))
+    assert_same(fast.weighted_norms(maps, norms, weights), plain, [*maps, weights])
     assert_same_statistics(norms, plain_norms)
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)])
+@pytest.mark.parametrize("height, width", [(4, 4), (5, 3)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm(affine, height, width):
+    torch.manual_seed(6)
+    x = draw(5, 6, height, width)
+    with torch.no_grad():
+        x += 2
+    norm = nn.BatchNorm2d(6, affine=affine).double()
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    other = deepcopy(norm)
+    assert_same(fast.batch_norm(x, norm), other(x), [x, *norm.parameters()], [x, *other.parameters()])
+    assert_same_statistics([norm], [other])
+
+
+AVERAGES = [nn.AvgPool2d(3, stride, 1, count_include_pad=False) for stride in (1, 2)]
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), *AVERAGES])
 def test_pool_and_norm(pool):
     torch.manual_seed(4)
     x = draw(3, 4, 6, 5)

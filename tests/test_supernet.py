@@ -14,7 +14,7 @@ from nas.genotypes import Genotype, edges
 from nas.network import Network
 from nas.operations import OPERATIONS
 from nas.spaces import SPACES, SearchSpace
-from nas.supernet import MixedOperation, SharedState, Supernet, one_hot_sample
+from nas.supernet import MixedOperation, SharedState, Supernet, mix, one_hot_sample
 
 pytestmark = pytest.mark.usefixtures("paths")
 
@@ -126,9 +126,11 @@ def test_operations_of_few_layers_are_mixed_as_any(layers, monkeypatch):
         "norm": lambda c: nn.BatchNorm2d(c, affine=False),
     }
     monkeypatch.setitem(OPERATIONS, "few", lambda c, stride, affine: operations.Layers(*(kinds[k](c) for k in layers)))
-    mixed = reference.randomize(MixedOperation(("few", "skip_connect"), 4, 1))
-    x, weights = images(3, 4, 7, 6), images(2).softmax(0)
-    torch.testing.assert_close(mixed.mix(SharedState(x, [mixed]), weights), mixed(x, weights), rtol=1e-9, atol=1e-9)
+    edges = [reference.randomize(MixedOperation(("few", "skip_connect"), 4, 1)) for _ in range(2)]
+    maps, weights = [images(3, 4, 7, 6) for _ in edges], images(2, 2).softmax(1)
+    states = [SharedState(x, [edge]) for x, edge in zip(maps, edges, strict=True)]
+    plain = sum(edge(x, row) for edge, x, row in zip(edges, maps, weights, strict=True))
+    torch.testing.assert_close(mix(edges, states, weights), plain, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
