@@ -1,8 +1,9 @@
 """Speed and memory of the library against the plain implementation: ``python -m benchmarks.bench [NAME …]``.
 
-Each side runs in fresh processes, in turns (ours, plain, ours, …); a table shows the medians, and
-benchmarks/results/NAME.json keeps them with every sample. A ratio is plain / ours: above 1 the library is faster, or
-needs less memory. Both sides compute in float32 under the settings of ``nas.training.choose_device``.
+Both sides run in fresh processes, a step of each in turns; a table shows the medians, and benchmarks/results/NAME.json
+keeps them with every sample. A ratio is plain / ours: above 1 the library is faster, or needs less memory; of time, it
+is the median over the pairs of steps. Both sides compute in float32 under the settings of
+``nas.training.choose_device``.
 """
 
 import datetime
@@ -83,7 +84,7 @@ SIDES = ("ours", "plain")
 def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.bench", description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(CASES)} (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="processes of each side (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of processes (default: 3)")
     parser.add_argument("--bf16", action="store_true", help="also search_bf16: the library in bfloat16 against float32")
     measure.add_options(parser)
     options = parser.parse_args()
@@ -96,7 +97,7 @@ def main() -> None:
     if options.bf16 and "search_bf16" not in names:
         names.append("search_bf16")
     results = []
-    bar = tqdm(total=len(names) * options.repeats * len(SIDES), unit="run", disable=not sys.stderr.isatty())
+    bar = tqdm(total=len(names) * options.repeats, unit="pair", disable=not sys.stderr.isatty())
     for name in names:
         results.append(compare(name, options, bar))
         write_json(measure.folder(options) / f"{name}.json", results[-1])
@@ -109,21 +110,23 @@ def compare(name: str, options: Namespace, bar: tqdm) -> dict:
     case = CASES[name]
     setting = case.setting | case.small if options.small else case.setting
     answers: dict[str, list[dict]] = {side: [] for side in SIDES}
+    workloads = [(workload, setting | more) for workload, more in (getattr(case, side) for side in SIDES)]
+    bar.set_description_str(name)
     for _ in range(options.repeats):
-        for side in SIDES:
-            bar.set_description_str(f"{name}, {side}")
-            workload, more = getattr(case, side)
-            answer = measure.run(
-                workload, setting | more, steps=case.steps, threads=options.threads, device=options.device
-            )
+        found = measure.run_in_turns(workloads, steps=case.steps, threads=options.threads, device=options.device)
+        for side, answer in zip(SIDES, found, strict=True):
             answers[side].append(answer)
-            bar.update()
+        bar.update()
     sides = {side: _summary(answers[side], case.memory) for side in SIDES}
     memory = [sides[side]["memory_gb"] for side in ("plain", "ours")]
     first = answers["ours"][0]
     return {
         "name": name,
-        "ratio": sides["plain"]["seconds"] / sides["ours"]["seconds"],
+        "ratio": median(
+            plain / ours
+            for both in zip(sides["plain"]["samples"], sides["ours"]["samples"], strict=True)
+            for plain, ours in zip(*both, strict=True)
+        ),
         "memory_ratio": memory[0] / memory[1] if case.memory else None,
         **sides,
         "setting": setting,
@@ -165,7 +168,7 @@ def report(results: list[dict], folder: Path) -> str:
         [
             measure.table(header, rows),
             "",
-            "Seconds of a step and peak memory, medians; ratio: plain / ours.",
+            "Seconds of a step and peak memory, medians; ratio: plain / ours, of time the median over pairs of steps.",
             f"Measured on {measure.describe(last['machine'], last['versions'])}.",
             f"Every sample: {folder}/NAME.json",
         ]

@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 RESULTS = Path("benchmarks/results")
+TURN = "NAS_BENCHMARK_TURN"  # set for a process that waits for its turn before each step, and what it then prints
 # The library is found here, whatever the working folder.
 ROOT = Path(__file__).parent.parent
 
@@ -48,15 +51,46 @@ def run(workload: str, setting: dict, *, steps: int, threads: int, device: str) 
     subprocess.CalledProcessError
         If it fails; what it wrote to stderr is shown.
     """
-    request = {"workload": workload, "setting": setting, "steps": steps, "threads": threads, "device": device}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.workloads", json.dumps(request)],
-        env=environment() | {"OMP_NUM_THREADS": str(threads)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_in_turns([(workload, setting)], steps=steps, threads=threads, device=device)[0]
+
+
+def run_in_turns(workloads: Sequence[tuple[str, dict]], *, steps: int, threads: int, device: str) -> list[dict]:
+    """`run` several, each in a process of its own, a step of each in turns: a machine's speed changes by the minute.
+
+    All are in memory at once, but one alone computes.
+    """
+    with ExitStack() as stack:
+        processes, lines = [], []
+        for workload, setting in workloads:
+            request = {"workload": workload, "setting": setting, "steps": steps, "threads": threads, "device": device}
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.workloads", json.dumps(request)],
+                env=environment() | {"OMP_NUM_THREADS": str(threads), TURN: "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+            lines.append(_last_line(process))
+        while any(line == TURN for line in lines):
+            for i, process in enumerate(processes):
+                if lines[i] == TURN:
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                    lines[i] = _last_line(process)
+    return [json.loads(line) for line in lines]
+
+
+def _last_line(process: subprocess.Popen) -> str:
+    """What it prints before it waits for its turn, or ends."""
+    line = last = ""
+    while line != TURN and (read := process.stdout.readline()):
+        line = last = read.strip()
+    if line != TURN and process.wait():
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return last
 
 
 def machine(threads: int, answer: dict) -> dict:

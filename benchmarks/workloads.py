@@ -5,6 +5,7 @@ are whole calls of its public training loops, so that they time what a stage run
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from benchmarks import plain
+from benchmarks import measure, plain
 from nas import search, training
 from nas.data import Batches
 from nas.genotypes import PUBLISHED, Genotype
@@ -34,8 +35,15 @@ SEARCH = {"learning_rate": 0.025, "momentum": 0.9, "weight_decay": 3e-4}
 ALPHAS = {"learning_rate": 3e-4, "betas": (0.5, 0.999), "weight_decay": 1e-3}
 
 
+def take_turn() -> None:
+    """Wait until whoever started this process lets it go on: two that are compared take their steps in turns."""
+    if measure.TURN in os.environ:
+        print(measure.TURN, flush=True)
+        sys.stdin.readline()
+
+
 class Repeated:
-    """The same batch `steps` times, in the place of ``nas.data.Batches``; notes when each was asked for.
+    """The same batch `steps` times, in the place of ``nas.data.Batches``; notes how long each was used.
 
     Parameters
     ----------
@@ -43,10 +51,12 @@ class Repeated:
     steps : int
     warm_up : int, default 0
         So many first steps are left out of `seconds`.
+    in_turns : bool, default False
+        Wait for `take_turn` before each step.
     """
 
-    def __init__(self, batch: tuple[Tensor, Tensor], steps: int, warm_up: int = 0) -> None:
-        self.batch, self.steps, self.warm_up = batch, warm_up + steps, warm_up
+    def __init__(self, batch: tuple[Tensor, Tensor], steps: int, warm_up: int = 0, in_turns: bool = False) -> None:
+        self.batch, self.steps, self.warm_up, self.in_turns = batch, warm_up + steps, warm_up, in_turns
         self.times: list[float] = []
 
     def __len__(self) -> int:
@@ -54,18 +64,21 @@ class Repeated:
 
     def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(self.steps):
-            self._note()
+            self._synchronise()
+            if self.in_turns:
+                take_turn()
+            start = time.perf_counter()
             yield self.batch
-        self._note()
+            self._synchronise()
+            self.times.append(time.perf_counter() - start)
 
-    def _note(self) -> None:
+    def _synchronise(self) -> None:
         if self.batch[0].is_cuda:
             torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
         """What each step took, but for the warm-up."""
-        return [after - before for before, after in zip(self.times, self.times[1:], strict=False)][self.warm_up :]
+        return self.times[self.warm_up :]
 
 
 def random_batch(device: torch.device, batch: int, size: int) -> tuple[Tensor, Tensor]:
@@ -73,7 +86,8 @@ def random_batch(device: torch.device, batch: int, size: int) -> tuple[Tensor, T
 
 
 def _repeated(device: torch.device, steps: int, batch: int, size: int) -> Repeated:
-    return Repeated(random_batch(device, batch, size), steps, warm_up=1 if device.type == "cpu" else 3)
+    # On a CPU the memory that a process has settles in the second step.
+    return Repeated(random_batch(device, batch, size), steps, warm_up=2 if device.type == "cpu" else 3, in_turns=True)
 
 
 def _space(operations: str | list[str]) -> SearchSpace:
@@ -241,6 +255,7 @@ def our_data(device: torch.device, steps: int, *, images: int, batch: int) -> li
 
 def _seconds_a_batch(device: torch.device, epoch: Callable[[], Iterator]) -> float:
     """From the second batch on: the first waits for the workers to start."""
+    take_turn()
     for count, batch in enumerate(epoch()):
         if count == 0:
             start = time.perf_counter()

@@ -44,7 +44,8 @@ def test_a_table_and_a_file_for_each_case(tmp_path: Path) -> None:
         for side in (plain, ours):
             assert [len(sample) for sample in side["samples"]] == [CASES[name].steps]
             assert side["seconds"] == median(side["samples"][0]) > 0
-        assert kept["ratio"] == plain["seconds"] / ours["seconds"]
+        pairs = zip(plain["samples"][0], ours["samples"][0], strict=True)
+        assert kept["ratio"] == median(of_plain / of_ours for of_plain, of_ours in pairs)
         shown = f"{plain['seconds']:.3g}", f"{ours['seconds']:.3g}", f"{kept['ratio']:.2f}"
         assert rows[name][:3] == shown
         if CASES[name].memory:
@@ -78,11 +79,41 @@ def test_memory_is_what_the_workload_holds() -> None:
     assert images + batch < found < images + 20 * batch
 
 
-def test_repeated_leaves_out_the_warm_up() -> None:
+def test_repeated_times_each_step_but_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 10.0, 20.0, 20.0, 21.0, 30.0, 32.0, 40.0, 43.0])  # each step's start and end
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     batches = Repeated((torch.zeros(1), torch.zeros(1)), 3, warm_up=2)
     assert len(list(batches.epoch(0))) == len(batches) == 5
-    batches.times = [0.0, 10.0, 20.0, 21.0, 23.0, 26.0]
     assert batches.seconds() == [1.0, 2.0, 3.0]
+
+
+TAKES_TURNS = """
+import json, sys
+from benchmarks import measure, workloads
+name, steps = json.loads(sys.argv[1])["workload"], json.loads(sys.argv[1])["steps"]
+for step in range(steps):
+    workloads.take_turn()
+    with open("order", "a") as file:
+        file.write(f"{name}{step} ")
+print(json.dumps(name))
+"""
+
+
+def test_processes_compute_a_step_each_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "takes_turns.py").write_text(TAKES_TURNS)
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: object) -> subprocess.Popen:
+        return popen([sys.executable, "takes_turns.py", command[-1]], cwd=tmp_path, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    answers = measure.run_in_turns([("a", {}), ("b", {})], steps=3, threads=1, device="cpu")
+    assert answers == ["a", "b"] and (tmp_path / "order").read_text() == "a0 b0 a1 b1 a2 b2 "
+
+
+def test_a_workload_that_fails_ends_the_measurement() -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        measure.run("our_data", {"images": 20}, steps=1, threads=1, device="cpu")
 
 
 def test_cutout_blanks_a_square_that_the_border_cuts() -> None:
