@@ -163,13 +163,12 @@ def run(order: str, epochs: int = 2, key: str | None = None, **options) -> tuple
     return supernet, history, alphas
 
 
-@pytest.mark.parametrize("order, epochs", [("first", 12), ("second", 12), ("gdas", 40)])
+@pytest.mark.parametrize("order, epochs", [("first", 12), ("second", 12), ("gdas", 60)])
 def test_search_learns_and_tells_how(order: str, epochs: int) -> None:
     supernet, history, alphas = run(order, epochs)
     assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
-    # Which epoch of GDAS is a bad one is luck: it validates a network with the running statistics of all it drew.
-    assert max(row["valid_top1"] for row in history[-5:]) > 80
+    assert history[-1]["valid_top1"] > 80
     edges, operations = supernet.alphas_normal.shape
     assert len(alphas) == (epochs + 1) * 2 * edges * operations
     last = [row["weight"] for row in alphas if row["epoch"] == epochs and row["cell"] == "normal"]
