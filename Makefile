@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: repro test lint preset bench
 
 repro: $(VENV)/ready
-	@python -m nas.params > /dev/null
+	@python -m nas check > /dev/null
 	dvc repro
 	@awk '/^## Test accuracy/ { on = 1; next } /^(!|##)/ { on = 0 } on' results/report.md
 	@echo "The report: results/report.html (and results/report.md)"
@@ -22,7 +22,7 @@ bench: $(VENV)/ready
 	python -m benchmarks.bench $(NAME)
 
 preset: $(VENV)/ready
-	@python -m nas.params preset $(or $(NAME),$(error say which: make preset NAME=default))
+	@python -m nas preset $(or $(NAME),$(error say which: make preset NAME=default))
 
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'

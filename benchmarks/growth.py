@@ -21,9 +21,9 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from tqdm import tqdm
 
 from benchmarks import measure
-from nas.figures import COLOURS, STYLE
-from nas.files import whole_file, write_json, write_text
-from nas.spaces import SPACES
+from nas.pipeline.files import whole_file, write_json, write_text
+from nas.report.figures import COLOURS, STYLE
+from nas.space.spaces import SPACES
 
 # Halves of DARTS's space that are alike: each doubling doubles its separable convolutions and its poolings.
 OPERATIONS = {

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.measure import environment
-from nas.files import write_json
-from nas.published import PIBCONV_TABLE_1
+from nas.pipeline.files import write_json
+from nas.report.published.pibconv import PIBCONV_TABLE_1
 
 STAGES, SECONDS = 12, 5.0
 GPUS = (1, 2, 4, 8, 16, 32, 64)

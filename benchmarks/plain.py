@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, cross_entropy, pad
 
-from nas.genotypes import Genotype
+from nas.space.genotypes import Genotype
 
 Batch = tuple[Tensor, Tensor]
 
@@ -180,7 +180,7 @@ class PlainSupernet(nn.Module):
     operations : sequence of str
         Names of ``OPERATIONS``, in the order of α's columns.
     channels, layers, nodes, num_classes, in_channels : int
-        As in ``nas.supernet.Supernet``, whose state_dict fits.
+        As in ``nas.networks.supernet.Supernet``, whose state_dict fits.
 
     Notes
     -----
@@ -285,7 +285,7 @@ class PlainNetwork(nn.Module):
     ----------
     genotype : Genotype
     channels, layers, num_classes, in_channels, auxiliary
-        As in ``nas.network.Network``, whose state_dict fits.
+        As in ``nas.networks.network.Network``, whose state_dict fits.
 
     Attributes
     ----------

@@ -21,12 +21,13 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks import measure, plain
-from nas import search, training
-from nas.data import Batches
-from nas.genotypes import PUBLISHED, Genotype
-from nas.network import Network
-from nas.spaces import SPACES, SearchSpace
-from nas.supernet import Supernet
+from nas.data.prepare import Batches
+from nas.networks.network import Network
+from nas.networks.supernet import Supernet
+from nas.search import loop as search
+from nas.space.genotypes import PUBLISHED, Genotype
+from nas.space.spaces import SPACES, SearchSpace
+from nas.training import loop as training
 
 CLASSES = 10
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -43,7 +44,7 @@ def take_turn() -> None:
 
 
 class Repeated:
-    """The same batch `steps` times, in the place of ``nas.data.Batches``; notes how long each was used.
+    """The same batch `steps` times, in the place of ``nas.data.prepare.Batches``; notes how long each was used.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
 """Count the evaluated networks, the published ones and the paper's blocks: python -m stages.complexity."""
 
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 
 def blocks() -> list[dict]:
     """The weights of each block of the paper's equations, as built and as the equation says."""
-    from nas import published
-    from nas.complexity import conv_weights
-    from nas.operations import OPERATIONS
+    from nas.networks.complexity import conv_weights
+    from nas.report.published import pibconv as published
+    from nas.space.operations import OPERATIONS
 
     channels = published.PIBCONV_CHANNELS
     return [
@@ -25,11 +25,12 @@ def blocks() -> list[dict]:
 
 
 def main(params: Params, name: str) -> None:
-    from nas import data, published
-    from nas.complexity import count
-    from nas.files import write_csv, write_json
-    from nas.genotypes import load
-    from nas.network import Network
+    from nas.data import prepare as data
+    from nas.networks.complexity import count
+    from nas.networks.network import Network
+    from nas.pipeline.files import write_csv, write_json
+    from nas.report.published import pibconv as published
+    from nas.space.genotypes import load
 
     meta = data.read_meta("data/prepared")
     p = params.evaluate

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
-    from nas.genotypes import Genotype
+    from nas.space.genotypes import Genotype
 
 
 Weights = tuple[list[str], dict[str, list[list[float]]]]
@@ -19,9 +19,9 @@ Weights = tuple[list[str], dict[str, list[list[float]]]]
 
 def final_weights(params: Params) -> dict[tuple[str, int], Weights]:
     """What every search ended with, by space and seed."""
-    from nas import genotypes
-    from nas.errors import UserError, reason
-    from nas.files import read_csv
+    from nas.pipeline.errors import UserError, reason
+    from nas.pipeline.files import read_csv
+    from nas.space import genotypes
 
     ends = {}
     for space, seed in itertools.product(params.search.spaces, params.search.seeds):
@@ -37,8 +37,8 @@ def final_weights(params: Params) -> dict[tuple[str, int], Weights]:
 
 def preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Genotype], params: Params) -> dict:
     """What each search prefers and, of a space searched with several seeds, whether its choice repeats."""
-    from nas.genotypes import found_name
-    from nas.preference import Preference, repeatability
+    from nas.analysis.preference import Preference, repeatability
+    from nas.space.genotypes import found_name
 
     seeds, metrics = params.search.seeds, {"searches": {}, "spaces": {}}
     if params.search.algorithm == "random":  # which prefers nothing
@@ -54,8 +54,8 @@ def preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Gen
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, one drawn at random, or one with a single operation on every edge."""
-    from nas.genotypes import Label, random_genotype
-    from nas.spaces import find
+    from nas.space.genotypes import Label, random_genotype
+    from nas.space.spaces import find
 
     label = Label.of(name)
     if label.kind == "random":
@@ -66,9 +66,9 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 
 
 def main(params: Params, name: str) -> None:
-    from nas.figures import draw_cell
-    from nas.files import whole_folder, write_json
-    from nas.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
+    from nas.pipeline.files import whole_folder, write_json
+    from nas.report.figures import draw_cell
+    from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
 
     ends = final_weights(params)
     found = {found_name(*which, params.search.seeds): derive_from_weights(*end) for which, end in ends.items()}

@@ -2,19 +2,21 @@
 
 from pathlib import Path
 
-from nas.files import write_csv, write_json
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
     import torch
 
-    from nas import data, distributed, training
-    from nas.complexity import count
-    from nas.genotypes import load
-    from nas.network import Network, check_image, save
-    from nas.streaming import cpus
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
+    from nas.networks.complexity import count
+    from nas.networks.network import Network, check_image, save
+    from nas.space.genotypes import load
+    from nas.training import distributed
+    from nas.training import loop as training
 
     p = params.evaluate
     device = training.choose_device(params.device, params.threads)

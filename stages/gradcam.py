@@ -5,24 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 if TYPE_CHECKING:  # torch must not be imported before params.yaml is checked
     from torch import Tensor
 
-    from nas.data import Prepared
-    from nas.network import Network
+    from nas.data.prepare import Prepared
+    from nas.networks.network import Network
 
 
 def main(params: Params, name: str, network: str) -> None:
     import torch
 
-    from nas import data, explain, training
-    from nas.errors import UserError
-    from nas.files import write_json
-    from nas.network import load
-    from nas.streaming import cpus
+    from nas.analysis import gradcam as explain
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
+    from nas.networks.network import load
+    from nas.pipeline.errors import UserError
+    from nas.pipeline.files import write_json
+    from nas.training import loop as training
 
     p = params.gradcam
     device = training.choose_device(params.device, params.threads)
@@ -56,7 +58,7 @@ def main(params: Params, name: str, network: str) -> None:
 
 def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
     """Number of the test image `index` of class `label`, the i-th of gradcam.classes."""
-    from nas.errors import UserError, suggest
+    from nas.pipeline.errors import UserError, suggest
 
     if label not in prepared.classes:
         raise UserError(f"gradcam.classes[{i}]: {label} is no class: {suggest(label, prepared.classes)}")
@@ -70,8 +72,9 @@ def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, class
     """Write the images `shown` (numbers of test images), their heat maps and what the network takes them for."""
     from PIL import Image
 
-    from nas import data, explain
-    from nas.files import whole_folder, write_json
+    from nas.analysis import gradcam as explain
+    from nas.data import prepare as data
+    from nas.pipeline.files import whole_folder, write_json
 
     images, labels = prepared.test.take(shown), prepared.test.labels[shown].tolist()
     normalised = data.normalise(images, prepared.mean, prepared.std)

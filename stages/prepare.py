@@ -1,12 +1,12 @@
 """Read the data set once, check it, fix the splits: python -m stages.prepare."""
 
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 
 def main(params: Params, name: str) -> None:
-    from nas import data
-    from nas.streaming import cpus
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
 
     p = params.data
     data.prepare(

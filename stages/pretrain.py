@@ -2,21 +2,23 @@
 
 from pathlib import Path
 
-from nas.files import whole_file, write_csv, write_json
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.files import whole_file, write_csv, write_json
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 
 def main(params: Params, name: str, model: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from nas import data, distributed, training
-    from nas.complexity import count
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
     from nas.dnal.backbones import build
     from nas.dnal.gates import plain
     from nas.dnal.phases import fitting
-    from nas.streaming import cpus
+    from nas.networks.complexity import count
+    from nas.training import distributed
+    from nas.training import loop as training
 
     p = params.pretrain
     device = training.choose_device(params.device, params.threads)

@@ -6,12 +6,12 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.genotypes import found_name
-from nas.params import Data, Params
-from nas.stage import run
+from nas.pipeline.params import Data, Params
+from nas.pipeline.stage import run
+from nas.space.genotypes import found_name
 
 if TYPE_CHECKING:
-    from nas.report import Contents
+    from nas.report.sections import Contents
 
 
 def _described(data: Data) -> str:
@@ -23,8 +23,8 @@ def _described(data: Data) -> str:
 
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
     """What the report shows of `networks`: (genotype, layers, seeds)."""
-    from nas.dnal.report import Slimmed
-    from nas.report import Contents
+    from nas.report.dnal import Slimmed
+    from nas.report.sections import Contents
 
     s, p = params.search, params.evaluate
     slim = params.slim.model_dump(exclude={"models", "penalties"})
@@ -50,7 +50,7 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
 
 
 def main(params: Params, name: str) -> None:
-    from nas.report import write
+    from nas.report.sections import write
 
     p = params.evaluate
     networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []

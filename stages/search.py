@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from nas.files import write_csv, write_json
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 
 def draw(params: Params, name: str, space: str, results: Path) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
-    from nas.genotypes import random_genotype, random_weights, weight_rows
-    from nas.spaces import find
+    from nas.space.genotypes import random_genotype, random_weights, weight_rows
+    from nas.space.spaces import find
 
     drawn = (find(space).operations, params.search.nodes, f"{params.seed}/{name}")
     rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
@@ -27,11 +27,13 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         return
     import torch
 
-    from nas import data, distributed, training
-    from nas.network import check_image
-    from nas.search import AlphaRecipe, search
-    from nas.streaming import cpus
-    from nas.supernet import Supernet
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
+    from nas.networks.network import check_image
+    from nas.networks.supernet import Supernet
+    from nas.search.loop import AlphaRecipe, search
+    from nas.training import distributed
+    from nas.training import loop as training
 
     p = params.search
     device = training.choose_device(params.device, params.threads)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import UserError
-from nas.files import write_csv, write_json
-from nas.params import Params
-from nas.stage import run
+from nas.pipeline.errors import UserError
+from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas.complexity import Complexity
     from nas.dnal.phases import GateRecipe
+    from nas.networks.complexity import Complexity
 
 
 def gate_recipe(params: Params, penalty: str) -> GateRecipe:
@@ -58,13 +58,15 @@ def write_gates(results: Path, gated: nn.Module, records: list[dict]) -> None:
 def main(params: Params, name: str, model: str, penalty: str) -> None:
     import torch
 
-    from nas import data, distributed, training
-    from nas.complexity import count
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
     from nas.dnal import phases, slim
     from nas.dnal.backbones import build
     from nas.dnal.gates import gates, plain
-    from nas.files import sha256
-    from nas.streaming import cpus
+    from nas.networks.complexity import count
+    from nas.pipeline.files import sha256
+    from nas.training import distributed
+    from nas.training import loop as training
 
     p, recipe = params.pretrain, gate_recipe(params, penalty)
     device = training.choose_device(params.device, params.threads)

@@ -7,9 +7,9 @@ that were evaluated, which may be fewer than its lists span; of its searches it 
 import sys
 from pathlib import Path
 
-from nas.errors import UserError
-from nas.params import load
-from nas.report import write
+from nas.pipeline.errors import UserError
+from nas.pipeline.params import load
+from nas.report.sections import write
 from stages.report import contents
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from nas import params
+from nas.pipeline import params
 
 ROOT = Path.cwd()
 seen: set[str] = set()

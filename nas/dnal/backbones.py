@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from nas.dnal.gates import Gate
-from nas.errors import UserError, suggest
+from nas.pipeline.errors import UserError, suggest
 
 # VGG's configuration D (Simonyan and Zisserman, 2015, Table 1): channels of each convolution, M for a max pooling
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")

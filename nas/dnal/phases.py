@@ -1,6 +1,6 @@
 """DNAL's second phase: the gates learn while the weights are frozen (Guo et al., 2022, section 3).
 
-The first and the third, which train weights alone, are ``nas.training.train``.
+The first and the third, which train weights alone, are ``nas.training.loop.train``.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from nas import distributed
-from nas.data import Batches, Prepared
+from nas.data.prepare import Batches, Prepared
 from nas.dnal.gates import THRESHOLD, gates, learn, penalty, scale_at
-from nas.errors import UserError, reason
-from nas.optimizers import SGD
-from nas.training import Checkpoint, Meter, autocast, cross_entropy, run_epochs
+from nas.pipeline.errors import UserError, reason
+from nas.training import distributed
+from nas.training.loop import Checkpoint, Meter, autocast, cross_entropy, run_epochs
+from nas.training.optimizers import SGD
 
 BINS = 20
 
@@ -34,7 +34,7 @@ class GateRecipe:
         λ_a, of Σσ(s) in the loss.
     learning_rate, momentum : float
     precision : 32 or "bf16"
-        See ``nas.training.Recipe``.
+        See ``nas.training.loop.Recipe``.
     """
 
     epochs: int

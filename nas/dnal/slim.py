@@ -17,8 +17,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from nas.dnal.backbones import PadShortcut, build
 from nas.dnal.gates import Gate, gates
-from nas.errors import UserError, reason
-from nas.files import whole_file
+from nas.pipeline.errors import UserError, reason
+from nas.pipeline.files import whole_file
 
 log = logging.getLogger("nas")
 

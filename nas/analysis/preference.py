@@ -1,0 +1,170 @@
+"""Does a search prefer an operation, or is its choice a random one? The question of the EfficientNetV2-blocks study.
+
+`none` is never chosen, so it is left out everywhere and the other softmax weights of an edge are scaled to sum to 1.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from random import Random
+from statistics import mean
+
+from nas.space.genotypes import CELLS, Edge, Genotype, favourite, strongest
+
+# The project's own convention, as is the rule
+LEAST_MARGIN = 0.1  # of the weight that each operation would have if all were equal
+MOST_ENTROPY = 0.99
+MOST_EDGES = 2 / 3
+SIGNIFICANT = 0.05
+DRAWS = 10000
+
+RULE = (
+    f"no preference, if the mean margin is below {LEAST_MARGIN:g} of the weight that each operation would have if all "
+    f"were equal, or the normalized entropy above {MOST_ENTROPY:g}; otherwise it prefers the operation of the largest "
+    "mean weight, if that is the strongest on at least two thirds of the edges; otherwise it is a mix"
+)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """How clearly the softmax weights of one kind of cell speak for an operation.
+
+    Parameters
+    ----------
+    operations : sequence of str
+        Names of the columns.
+    weights : edges × operations
+        After the softmax, rows in node order.
+    """
+
+    operations: Sequence[str]
+    weights: Sequence[Sequence[float]]
+
+    @cached_property
+    def _tables(self) -> list[dict[str, float]]:
+        tables = []
+        for row in self.weights:
+            table = {name: weight for name, weight in zip(self.operations, row, strict=True) if name != "none"}
+            total = sum(table.values())  # 0 where none has all the weight: no other is stronger than another
+            tables.append({name: weight / total if total else 1 / len(table) for name, weight in table.items()})
+        return tables
+
+    @property
+    def margin(self) -> float:
+        """The strongest weight less the second, mean over edges: 0 to 1. Of a single operation it is 1."""
+        ranked = [sorted([0.0, *table.values()], reverse=True) for table in self._tables]
+        return mean(row[0] - row[1] for row in ranked)
+
+    @property
+    def entropy(self) -> float:
+        """Normalized entropy, by its maximum log(operations), mean over edges: 0 (decided) to 1 (all equal)."""
+        most = math.log(len(self._tables[0]))
+        entropies = [-sum(w * math.log(w) for w in table.values() if w > 0) for table in self._tables]
+        return mean(entropies) / most if most else 0.0
+
+    @property
+    def leads(self) -> dict[str, int]:
+        """On how many edges each operation is the strongest, in the order of the columns."""
+        first = Counter(favourite(table) for table in self._tables)
+        return {name: first[name] for name in self._tables[0]}
+
+    @property
+    def weights_mean(self) -> dict[str, float]:
+        """Each operation's weight, mean over edges."""
+        return {name: mean(table[name] for table in self._tables) for name in self._tables[0]}
+
+    @property
+    def weights_max(self) -> dict[str, float]:
+        """Each operation's largest weight on any edge."""
+        return {name: max(table[name] for table in self._tables) for name in self._tables[0]}
+
+    @property
+    def chosen(self) -> dict[str, int]:
+        """How often each operation stands in the cell that is derived."""
+        return chosen(self.operations, [strongest(self.operations, self.weights)])
+
+    @property
+    def verdict(self) -> str:
+        """By `RULE`."""
+        if self.margin < LEAST_MARGIN / len(self._tables[0]) or self.entropy > MOST_ENTROPY:
+            return "no preference"
+        leader = favourite(self.weights_mean)
+        return f"prefers {leader}" if self.leads[leader] >= MOST_EDGES * len(self._tables) else "a mix"
+
+    def summary(self) -> dict:
+        """Every property above by its name."""
+        names = ("margin", "entropy", "leads", "chosen", "weights_mean", "weights_max", "verdict")
+        return {name: getattr(self, name) for name in names}
+
+
+def chosen(operations: Sequence[str], cells: Sequence[Sequence[Edge]]) -> dict[str, int]:
+    """How often each operation other than ``none`` stands in `cells`."""
+    counts = Counter(operation for cell in cells for operation, _ in cell)
+    return {name: counts[name] for name in operations if name != "none"}
+
+
+def agreement(cells: Sequence[Sequence[Edge]]) -> float:
+    """What share of a derived cell's edges (node, state and operation) another one has too, mean over pairs of them.
+
+    `cells` are of equally many nodes, at least two of them.
+    """
+    return _common(cells) / (len(cells[0]) * len(cells) * (len(cells) - 1) / 2)
+
+
+def _common(cells: Sequence[Sequence[Edge]]) -> int:
+    """How many edges pairs of `cells` have in common, all pairs together: whole, so that equal counts are equal."""
+    edges = [{(i // 2, edge) for i, edge in enumerate(cell)} for cell in cells]
+    return sum(len(one & other) for one, other in combinations(edges, 2))
+
+
+def repeatability(operations: Sequence[str], genotypes: Sequence[Genotype]) -> dict[str, dict]:
+    """Whether searches that differ by their seed alone agree more than genotypes drawn at random would.
+
+    A one-sided Monte Carlo test for each kind of cell.
+
+    Parameters
+    ----------
+    operations : sequence of str
+        Of the space.
+    genotypes : sequence of Genotype
+        One a seed, at least two, of equally many nodes.
+
+    Returns
+    -------
+    dict
+        For normal and reduce: chosen (how often each operation, over all seeds), agreement, chance (the agreement to
+        expect of genotypes drawn uniformly), p_value (the probability that as many such genotypes agree at least as
+        much, from `DRAWS` draws) and verdict: "repeats" if that is at most `SIGNIFICANT`, "not told from chance" if it
+        is more; "too few seeds to tell" if it would be more even if all agreed, "no choice" among one operation.
+    """
+    nodes, names = len(genotypes[0].normal) // 2, [name for name in operations if name != "none"]
+    source = Random(0)
+    drawn = [_common([_random_cell(source, names, nodes) for _ in genotypes]) for _ in range(DRAWS)]
+
+    def p_value(cells: Sequence[Sequence[Edge]]) -> float:
+        return (1 + sum(count >= _common(cells) for count in drawn)) / (1 + DRAWS)
+
+    found = {}
+    for cell in CELLS:
+        ours = [getattr(genotype, cell) for genotype in genotypes]
+        p = p_value(ours)
+        verdict = "repeats" if p <= SIGNIFICANT else "not told from chance"
+        if len(names) == 1 or p_value([ours[0]] * len(ours)) > SIGNIFICANT:
+            verdict = "too few seeds to tell" if len(names) > 1 else "no choice"
+        found[cell] = {
+            "chosen": chosen(operations, ours),
+            "agreement": agreement(ours),
+            "chance": mean(2 / (2 + node) for node in range(nodes)) / len(names),
+            "p_value": p,
+            "verdict": verdict,
+        }
+    return found
+
+
+def _random_cell(source: Random, names: Sequence[str], nodes: int) -> list[Edge]:
+    """As in a genotype drawn uniformly: each node has two of the earlier states, each edge any operation."""
+    states = [state for node in range(nodes) for state in source.sample(range(2 + node), 2)]
+    return list(zip(source.choices(names, k=len(states)), states, strict=True))

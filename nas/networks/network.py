@@ -1,0 +1,327 @@
+"""The discrete network that a genotype stands for (DARTS, section 3.1; NASNet's macro structure)."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nas import fast
+from nas.pipeline.errors import UserError, reason, suggest
+from nas.pipeline.files import whole_file
+from nas.space.genotypes import Genotype
+from nas.space.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
+from nas.training import distributed
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands: the channels of the two cells before it, its own C, and what its neighbours make of it."""
+
+    channels_before_last: int
+    channels_last: int
+    channels: int
+    reduction: bool
+    after_reduction: bool
+
+    def adapters(self, affine: bool = True) -> tuple[nn.Module, nn.Module]:
+        """Modules that bring the cell's two inputs to C channels, and the first to the size of the second."""
+        adapt = FactorizedReduce if self.after_reduction else relu_conv_norm
+        before_last = adapt(self.channels_before_last, self.channels, affine)
+        return before_last, relu_conv_norm(self.channels_last, self.channels, affine)
+
+    def stride(self, state: int) -> int:
+        """Of an operation on `state`: a reduction cell halves its two inputs."""
+        return 2 if self.reduction and state < 2 else 1
+
+
+def places(layers: int, channels: int, stem: str, outputs: Callable[[bool], int]) -> list[Place]:
+    """The cells of a network, from the first C on; ``outputs(reduction)`` tells how many maps of C a cell gives."""
+    reductions = reduction_layers(layers)
+    before_last = last = STEMS[stem].channels(channels)
+    after_reduction = STEMS[stem].halves
+    found = []
+    for layer in range(layers):
+        reduction = layer in reductions
+        channels = 2 * channels if reduction else channels
+        found.append(Place(before_last, last, channels, reduction, after_reduction))
+        before_last, last = last, outputs(reduction) * channels
+        after_reduction = reduction
+    return found
+
+
+class Cell(nn.Module):
+    """A directed graph of operations: each node sums two of them, the output concatenates nodes.
+
+    ``forward(before_last, last, drop)``: N × C × H × W maps of the two cells before
+    → N × len(concat)·channels × H' × W'.
+    """
+
+    def __init__(self, edges: tuple[tuple[str, int], ...], concat: tuple[int, ...], place: Place) -> None:
+        super().__init__()
+        self.adapt_before_last, self.adapt_last = place.adapters()
+        self.sources = [state for _, state in edges]
+        self.concat = concat
+        self.operations = nn.ModuleList(
+            OPERATIONS[name](place.channels, place.stride(state), True) for name, state in edges
+        )
+
+    def forward(self, before_last: Tensor, last: Tensor, drop: float = 0.0) -> Tensor:
+        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        results = []
+        for operation, source in zip(self.operations, self.sources, strict=True):
+            result = operation(states[source])
+            if drop and self.training and not isinstance(operation, Identity):
+                result = drop_path(result, drop)
+            results.append(result)
+            if len(results) % 2 == 0:
+                states.append(results[-2] + results[-1])
+        outputs = [states[i] for i in self.concat]
+        return fast.concat(outputs) if self.training and fast.applies(outputs[0]) else torch.cat(outputs, dim=1)
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Set whole images of a batch to zero with `probability`, scale the others by 1/(1 − probability) (FractalNet)."""
+    keep = distributed.draw(
+        len(x), lambda n: torch.empty(n, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
+    )
+    return x * keep / (1 - probability)
+
+
+class AuxiliaryTower(nn.Module):
+    """A classifier on the map after cell 2L//3, whose loss helps to train the cells before it (DARTS; GoogLeNet).
+
+    Takes maps of any size from 2×2. DARTS pools 8×8 (CIFAR) and 7×7 (ImageNet) maps by 5×5 windows; the others are
+    pooled to the same 2×2.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(pool_to_2x2(x.relu())))
+
+
+def pool_to_2x2(x: Tensor) -> Tensor:
+    """Average-pool N × C × H × W maps, H and W at least 2, to N × C × 2 × 2."""
+    height, width = x.shape[-2:]
+    if height == width and height in (7, 8):
+        return nn.functional.avg_pool2d(x, 5, stride=height - 5)
+    # The windows of adaptive pooling; unlike it, this has a deterministic gradient on a GPU.
+    return nn.functional.avg_pool2d(x, ((height + 1) // 2, (width + 1) // 2), (height // 2, width // 2))
+
+
+def reduction_layers(layers: int) -> tuple[int, int]:
+    """Indices of the cells that halve the map and double the channels: one and two thirds of the depth."""
+    return layers // 3, 2 * layers // 3
+
+
+class Network(nn.Module):
+    """The network of `layers` cells that `genotype` stands for.
+
+    Parameters
+    ----------
+    genotype : Genotype
+    channels : int
+        C of the first cells.
+    layers : int
+        Number of cells; those at layers//3 and 2·layers//3 are reduction cells.
+    num_classes : int
+    in_channels : int, default 3
+    auxiliary : bool, default False
+        Add an auxiliary tower after cell 2·layers//3.
+    stem : str, default "cifar"
+        A key of ``STEMS``: "cifar" keeps the image's size, "imagenet" brings it to an eighth.
+
+    Attributes
+    ----------
+    drop_path : float, default 0.0
+        Probability with which an edge's result is dropped while training.
+
+    Raises
+    ------
+    UserError
+        If the genotype names an operation that there is not, the stem is unknown, or there are no
+        layers.
+
+    Notes
+    -----
+    ``forward(x)``: N × in_channels × H × W → N × num_classes logits; while training with an auxiliary tower,
+    a pair (logits, auxiliary logits).
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        *,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        in_channels: int = 3,
+        auxiliary: bool = False,
+        stem: str = "cifar",
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise UserError(f"layers: {layers} is not allowed: must be at least 1")
+        unknown = genotype.operations() - set(OPERATIONS)
+        if unknown:
+            name = min(unknown)
+            raise UserError(f"the genotype names {name}, which is no operation: {suggest(name, OPERATIONS)}")
+        self.drop_path = 0.0
+        self.built_from = {
+            "genotype": genotype.to_dict(),
+            "channels": channels,
+            "layers": layers,
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "stem": stem,
+        }
+        self.stem = make_stem(stem, in_channels, channels)
+        normal = (genotype.normal, genotype.normal_concat)
+        reduce = (genotype.reduce, genotype.reduce_concat)
+        stations = places(layers, channels, stem, lambda reduction: len((reduce if reduction else normal)[1]))
+        self.cells = nn.ModuleList()
+        self.auxiliary = None
+        for layer, place in enumerate(stations):
+            edges, concat = reduce if place.reduction else normal
+            self.cells.append(Cell(edges, concat, place))
+            last = len(concat) * place.channels
+            if auxiliary and layer == reduction_layers(layers)[1]:
+                self.auxiliary = AuxiliaryTower(last, num_classes)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(last, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        before_last, last = stem_maps(self.stem, x)
+        auxiliary_logits = None
+        for layer, cell in enumerate(self.cells):
+            before_last, last = last, cell(before_last, last, self.drop_path)
+            if self.training and self.auxiliary is not None and layer == 2 * len(self.cells) // 3:
+                auxiliary_logits = self.auxiliary(last)
+        logits = self.classifier(self.pool(last).flatten(1))
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+
+
+class CIFARStem(nn.Sequential):
+    """For images of 32×32 and smaller: a 3×3 convolution to 3·C channels at full size, BN."""
+
+    halves = False
+    smallest = 5  # pixels that leave 2×2 after both reduction cells
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        width = self.channels(channels)
+        super().__init__(nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+
+    @staticmethod
+    def channels(channels: int) -> int:
+        return 3 * channels
+
+
+class ImageNetStem(nn.Module):
+    """For images of about 224×224 (DARTS, section 3.3): three 3×3 convolutions of stride 2.
+
+    Gives a map of a quarter and one of an eighth of the image's size, both of C channels: the first cell's inputs.
+    """
+
+    halves = True
+    smallest = 33
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(
+            nn.Conv2d(in_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.eighth = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    @staticmethod
+    def channels(channels: int) -> int:
+        return channels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(x)
+        return quarter, self.eighth(quarter)
+
+
+STEMS: dict[str, type[CIFARStem] | type[ImageNetStem]] = {"cifar": CIFARStem, "imagenet": ImageNetStem}
+
+
+def make_stem(name: str, in_channels: int, channels: int) -> nn.Module:
+    """The stem `name` of ``STEMS``; raises UserError if there is none, or C is too small for it."""
+    if name not in STEMS:
+        raise UserError(f"stem: {name} is no stem: {suggest(name, STEMS)}")
+    if name == "imagenet" and channels < 2:
+        raise UserError(f"channels: {channels} is not allowed: the imagenet stem needs at least 2")
+    return STEMS[name](in_channels, channels)
+
+
+def check_image(stem: str, shape: tuple[int, int, int]) -> None:
+    """Raise UserError if images of `shape` (channels, height, width) are too small for the stem and the reductions."""
+    smallest, (_, height, width) = STEMS[stem].smallest, shape
+    if min(height, width) < smallest:
+        raise UserError(
+            f"stem: {stem} is not allowed for images of {height}×{width} pixels (height×width): it needs at least "
+            f"{smallest}×{smallest}"
+        )
+
+
+def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The two maps that the first cell takes; a stem that gives one gives it twice."""
+    maps = stem(x)
+    before_last, last = maps if isinstance(maps, tuple) else (maps, maps)
+    return fast.channels_last(before_last), fast.channels_last(last)
+
+
+def save(network: Network, path: str | Path) -> None:
+    """Write `network` without its auxiliary tower to a safetensors file that says how to build it, for `load`."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.startswith("auxiliary.")
+    }
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, {"network": json.dumps(network.built_from)})
+
+
+def load(path: str | Path) -> Network:
+    """Read a network that `save` wrote, on the CPU and in eval mode.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or not a network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if "network" not in metadata:
+                raise ValueError("it does not say which network it holds")
+            built_from = json.loads(metadata["network"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = Network(Genotype.from_dict(built_from.pop("genotype")), **built_from)
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: is no whole network ({reason(error)}); run its evaluation again") from None
+    return network.eval()

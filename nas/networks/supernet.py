@@ -1,0 +1,291 @@
+"""The continuous relaxation of a space: all operations on each edge, mixed by softmax(α) (DARTS, section 2.2).
+
+Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
+
+from nas import fast
+from nas.networks.network import Place, make_stem, places, stem_maps
+from nas.pipeline.errors import UserError, suggest
+from nas.space.genotypes import Genotype, derive, edges
+from nas.space.operations import OPERATIONS, FactorizedReduce, Layers
+from nas.space.spaces import SearchSpace, find
+from nas.training import distributed
+
+
+class MixedOperation(nn.Module):
+    """Σ_k w_k · operation_k(x), for one edge. ``none`` adds nothing, so it is not computed: it only takes weight away.
+
+    Batch norms learn no scale here (it would undo the weights), and pooling is followed by one, so that the results
+    of all operations have the same scale.
+    """
+
+    def __init__(self, names: tuple[str, ...], channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.columns = [k for k, name in enumerate(names) if name != "none"]
+        self.operations = nn.ModuleList(_candidate(names[k], channels, stride) for k in self.columns)
+
+    def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
+        """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
+        if chosen is None:
+            return sum(weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
+        if chosen not in self.columns:  # none
+            return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+        return weights[chosen] * self.operations[self.columns.index(chosen)](x)
+
+
+def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
+    """Draw an operation for each edge with the probabilities softmax(α) (GDAS: Dong & Yang, 2019, eq. 3 to 5).
+
+    The weights, edges × operations, are 1 for the operation drawn and 0 for the others. Their gradient is that of
+    softmax((α + Gumbel noise) / temperature): straight through.
+    """
+    return nn.functional.gumbel_softmax(alphas, tau=temperature, hard=True, dim=-1)
+
+
+class NormedPooling(nn.Sequential):
+    """Pooling, then a batch norm."""
+
+
+def _candidate(name: str, channels: int, stride: int) -> nn.Module:
+    operation = OPERATIONS[name](channels, stride, False)
+    if isinstance(operation, nn.MaxPool2d | nn.AvgPool2d):
+        return NormedPooling(operation, nn.BatchNorm2d(channels, affine=False))
+    return operation
+
+
+class MixedCell(nn.Module):
+    """A cell with an edge from every earlier state to every node; the output concatenates all nodes."""
+
+    def __init__(self, names: tuple[str, ...], nodes: int, place: Place) -> None:
+        super().__init__()
+        self.adapt_before_last, self.adapt_last = place.adapters(affine=False)
+        self.nodes = nodes
+        self.edges = nn.ModuleList(
+            MixedOperation(names, place.channels, place.stride(source)) for source, _ in edges(nodes)
+        )
+
+    def forward(
+        self, before_last: Tensor, last: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None
+    ) -> Tensor:
+        """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
+        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
+        if chosen is None and self.training and fast.applies(last) and distributed.world() == 1:
+            return self._mix_fast(states, weights)
+        chosen = chosen or [None] * len(self.edges)
+        row = 0
+        for _ in range(self.nodes):
+            incoming = range(row, row + len(states))
+            states.append(
+                sum(self.edges[e](state, weights[e], chosen[e]) for e, state in zip(incoming, states, strict=True))
+            )
+            row = incoming.stop
+        return torch.cat(states[2:], dim=1)
+
+    def _mix_fast(self, states: list[Tensor], weights: Tensor) -> Tensor:
+        """`forward` with all operations, as ``nas.fast`` computes it."""
+        starts = [source for source, _ in edges(self.nodes)]
+        leaving = [
+            [edge for edge, start in zip(self.edges, starts, strict=True) if start == source]
+            for source in range(self.nodes + 2)
+        ]
+        shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
+        row = 0
+        for found in leaving[2:]:
+            incoming = slice(row, row + len(shared))
+            row = incoming.stop
+            shared.append(SharedState(mix(self.edges[incoming], shared, weights[incoming]), found))
+        return fast.concat([state.x for state in shared[2:]])
+
+
+class SharedState:
+    """A state of a cell. What several of the edges that leave it would compute alike is computed once."""
+
+    def __init__(self, x: Tensor, leaving: Sequence[MixedOperation]) -> None:
+        self.x = x
+        self.leaving = leaving
+        self.known: dict[str, Any] = {}
+
+    def after(self, *layers: nn.Module) -> Tensor:
+        """The state after `layers`, the first of which may be known from another edge."""
+        if not layers:
+            return self.x
+        first, *rest = layers
+        alike = str(first)  # names the layer's settings
+        if isinstance(first, NormedPooling):
+            return fast.run(rest, self._once(alike, lambda: self._pooled(first)))
+        if isinstance(first, nn.ReLU | nn.GELU):
+            return fast.run(rest, self._once(alike, lambda: first(self.x)))
+        if isinstance(first, FactorizedReduce):
+            return first.join(self._once("halves", lambda: first.split(self.after(first.relu))))
+        return fast.run(layers, self.x)
+
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        if name not in self.known:
+            self.known[name] = compute()
+        return self.known[name]
+
+    def _pooled(self, pooling: NormedPooling) -> Tensor:
+        norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
+        return fast.pool_and_norm(self.x, pooling[0], norms)
+
+
+def mix(incoming: Iterable[MixedOperation], states: Iterable[SharedState], weights: Tensor) -> Tensor:
+    """Σ over a node's edges of all that they mix. Operations that end in a batch norm leave it to the sum."""
+    maps, map_weights, inputs, input_weights, norms = [], [], [], [], []
+    for edge, state, row in zip(incoming, states, weights.unbind(), strict=True):
+        each = row.unbind()
+        for column, operation in zip(edge.columns, edge.operations, strict=True):
+            layers = list(operation) if isinstance(operation, Layers) else [operation]
+            if isinstance(layers[-1], nn.BatchNorm2d) and not layers[-1].affine:
+                norms.append(layers.pop())
+                inputs.append(state.after(*layers))
+                input_weights.append(each[column])
+            else:
+                maps.append(state.after(*layers))
+                map_weights.append(each[column])
+    sums = []
+    if maps:
+        sums.append(fast.weighted_sum(maps, torch.stack(map_weights)))
+    if inputs:
+        sums.append(fast.weighted_norms(inputs, norms, torch.stack(input_weights)))
+    return sum(sums[1:], start=sums[0])
+
+
+class Supernet(nn.Module):
+    """All networks of a search space in one.
+
+    Parameters
+    ----------
+    space : str or SearchSpace
+        A name of ``nas.space.spaces.SPACES``, or a space of your own.
+    channels : int
+        C of the first cells.
+    layers : int
+        Number of cells, at least 3; those at layers//3 and 2·layers//3 are reduction cells.
+    nodes : int
+        Intermediate nodes of a cell.
+    num_classes : int
+    in_channels : int, default 3
+    stem : str, default "cifar"
+        A key of ``network.STEMS``.
+    recompute : bool, default False
+        Keep only each cell's inputs for backward, which computes the cell again (Chen et al., 2016): less memory for
+        another forward pass. The results are the same.
+
+    Attributes
+    ----------
+    alphas_normal, alphas_reduce : Parameter, edges × operations
+        α of the normal and of the reduction cells, shared by all cells of a kind; drawn from 1e-3·N(0, 1).
+    temperature : float or None, default None
+        None mixes all operations by softmax(α). A number is the τ of GDAS: each forward pass while training draws one
+        operation an edge, the same in all cells of a kind; in eval mode it is the strongest other than none.
+
+    Raises
+    ------
+    UserError
+        If the space is unknown or names an operation that there is not, the stem is unknown, or
+        there are fewer than three layers.
+
+    Notes
+    -----
+    ``forward(x)``: N × in_channels × H × W → N × num_classes logits.
+    """
+
+    def __init__(
+        self,
+        space: str | SearchSpace,
+        *,
+        channels: int,
+        layers: int,
+        nodes: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: str = "cifar",
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        if layers < 3:
+            raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
+        self.space = _resolve(space)
+        self.nodes = nodes
+        names = self.space.operations
+        shape = (len(edges(nodes)), len(names))
+        self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
+        self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
+        self.temperature: float | None = None
+        self.recompute = recompute
+        self.stem = make_stem(stem, in_channels, channels)
+        stations = places(layers, channels, stem, lambda reduction: nodes)
+        self.cells = nn.ModuleList(MixedCell(names, nodes, place) for place in stations)
+        self.reductions = [layer for layer, place in enumerate(stations) if place.reduction]
+        self.classifier = nn.Linear(nodes * stations[-1].channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normal, reduce = (self._mixture(alphas) for alphas in self.alphas())
+        before_last, last = stem_maps(self.stem, x)
+        for layer, cell in enumerate(self.cells):
+            mixture = reduce if layer in self.reductions else normal
+            compute = _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
+            before_last, last = last, compute(before_last, last, *mixture)
+        return self.classifier(last.mean(dim=(2, 3)))
+
+    def _mixture(self, alphas: Tensor) -> tuple[Tensor, list[int] | None]:
+        """Weights, edges × operations, and the columns to compute: None for all."""
+        if self.temperature is None:
+            return alphas.softmax(dim=-1), None
+        if self.training:
+            weights = one_hot_sample(alphas, self.temperature)
+        else:
+            none = torch.tensor([name == "none" for name in self.space.operations], device=alphas.device)
+            strongest = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
+            weights = nn.functional.one_hot(strongest, alphas.shape[-1]).to(alphas.dtype)
+        return weights, weights.argmax(dim=-1).tolist()
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The architecture's parameters: α of the normal and of the reduction cells."""
+        return [self.alphas_normal, self.alphas_reduce]
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The operations' parameters by name: all but α."""
+        return {name: p for name, p in self.named_parameters() if not name.startswith("alphas_")}
+
+    def genotype(self) -> Genotype:
+        """The genotype that α stands for now."""
+        return derive(self.space.operations, self.alphas_normal, self.alphas_reduce)
+
+
+def _recomputed(cell: MixedCell) -> Callable[..., Tensor]:
+    """`cell`, which keeps its inputs for backward and computes the rest again there."""
+    # Backward may run when a functional_call that put other weights into the cell is over.
+    weights = dict(cell.named_parameters())
+    passes = 0
+
+    def compute(*inputs: object) -> Tensor:
+        nonlocal passes
+        passes += 1
+        # Only the first pass counts for the running statistics of batch norm.
+        statistics = {} if passes == 1 else {name: buffer.clone() for name, buffer in cell.named_buffers()}
+        return functional_call(cell, weights | statistics, inputs)
+
+    return partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
+
+
+def _resolve(space: str | SearchSpace) -> SearchSpace:
+    space = find(space) if isinstance(space, str) else space
+    unknown = [name for name in space.operations if name not in OPERATIONS]
+    if unknown:
+        raise UserError(
+            f"space {space.name} names {unknown[0]}, which is no operation: {suggest(unknown[0], OPERATIONS)}"
+        )
+    return space

@@ -1,0 +1,455 @@
+"""What params.yaml may say: typed, checked whole, and read nowhere else.
+
+`python -m nas check` checks the file and prints it; `python -m nas preset NAME` writes it anew.
+Nothing here imports torch, so a mistake is told at once.
+"""
+
+import re
+import subprocess
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
+
+from nas.pipeline.errors import UserError, nearest, reason, suggest
+from nas.pipeline.files import write_text
+from nas.space.genotypes import PUBLISHED, Label, found_name
+from nas.space.spaces import SPACES
+
+PATH = Path("params.yaml")
+PRESETS = Path("presets")
+
+
+def _known_space(name: str) -> str:
+    if name not in SPACES:
+        raise ValueError(f"is no search space: {suggest(name, SPACES)}")
+    return name
+
+
+def _distinct(values: list) -> list:
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"names {twice[0]} twice: name each once")
+    return values
+
+
+def _spelled_out(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("is not allowed: write the folder's path without ~, which DVC does not know")
+    return path
+
+
+def _two(values: list) -> list:
+    if len(values) != 2:
+        raise ValueError("must be a list of two numbers: [0.5, 0.999]")
+    return values
+
+
+# Those of the spaces: what nas.space.operations holds is known only when torch is.
+OPERATIONS = tuple(dict.fromkeys(name for space in SPACES.values() for name in space.operations if name != "none"))
+
+# Those of nas.dnal.backbones, which is known only when torch is
+BACKBONES = ("vgg16_cifar", "resnet56", "mobilenet_v2_cifar", "vgg16_bn", "resnet50", "mobilenet_v2", "proxylessnas")
+
+LARGEST = 2**31 - 1  # what every library underneath takes
+
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Space = Annotated[str, AfterValidator(_known_space)]
+
+
+def _list_of(kind: Any, minimum: int = 0) -> Any:
+    return Annotated[list[kind], Field(min_length=minimum), AfterValidator(_distinct)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: every key must be there, of exactly its type, and no other."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
+    root: Annotated[str, Field(min_length=1), AfterValidator(_spelled_out)]
+    image_size: Count | None
+    train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
+    test_limit: Count | None
+    stream: bool
+
+    @model_validator(mode="after")
+    def _streamed(self) -> Self:
+        if self.stream and self.name != "folder":
+            raise ValueError(f"stream: true is not allowed: must be false for {self.name}; folder alone streams")
+        return self
+
+
+class Training(Section):
+    """How weights are trained, in every stage alike."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2, le=LARGEST)]
+    learning_rate: Positive
+    momentum: Fraction
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    resized_crop: bool
+    crop_padding: Natural
+    flip: bool
+    cutout: Natural
+
+    def augmentation(self) -> dict[str, bool | int]:
+        """What ``data.Batches`` does to training images, as its arguments."""
+        names = ("resized_crop", "crop_padding", "flip", "cutout")
+        return {"shuffle": True} | {name: getattr(self, name) for name in names}
+
+
+class CellTraining(Training):
+    """Of networks made of cells: the learning rate falls by a cosine."""
+
+    learning_rate_min: NonNegative
+    stem: Literal["cifar", "imagenet"]
+
+    @model_validator(mode="after")
+    def _annealed(self) -> Self:
+        if self.learning_rate_min > self.learning_rate:
+            raise ValueError(
+                f"learning_rate_min: {self.learning_rate_min} is not allowed: "
+                f"must not exceed learning_rate ({self.learning_rate})"
+            )
+        return self
+
+
+class Search(CellTraining):
+    spaces: _list_of(Space)
+    seeds: _list_of(Natural, minimum=1)
+    algorithm: Literal["darts", "gdas", "random"]
+    order: Literal["first", "second"]
+    tau: Positive
+    tau_min: Positive
+    recompute: bool
+    channels: Count
+    layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
+    nodes: Count
+    alpha_learning_rate: Positive
+    alpha_betas: Annotated[list[Fraction], AfterValidator(_two)]
+    alpha_weight_decay: NonNegative
+
+    @model_validator(mode="after")
+    def _cooled(self) -> Self:
+        if self.tau_min > self.tau:
+            raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
+        return self
+
+    def in_use(self) -> dict:
+        """Those parameters that the algorithm heeds, the spaces apart."""
+        unused = {
+            "darts": {"tau", "tau_min"},
+            "gdas": {"order"},
+            "random": set(type(self).model_fields) - {"seeds", "nodes"},
+        }
+        idle = unused[self.algorithm] - {"algorithm"}
+        return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
+
+    def genotypes(self) -> list[str]:
+        """Names of the genotypes that the searches find."""
+        return [found_name(space, seed, self.seeds) for space in self.spaces for seed in self.seeds]
+
+
+class Evaluate(CellTraining):
+    genotypes: _list_of(str)
+    layers: _list_of(Count)
+    seeds: _list_of(Natural)
+    channels: Count
+    auxiliary: NonNegative
+    drop_path: Fraction
+
+    def networks(self) -> list[str]:
+        """Names of the networks that the lists span: GENOTYPE-LAYERS-SEED."""
+        return [f"{g}-{n}-{s}" for g in self.genotypes for n in self.layers for s in self.seeds]
+
+
+class Pretrain(Training):
+    """DNAL's first phase, whose recipe the third goes on with."""
+
+    width: Positive
+
+
+class Slim(Section):
+    models: _list_of(Literal[BACKBONES])
+    penalties: _list_of(NonNegative)
+    gate_epochs: Count
+    gate_learning_rate: Positive
+    gate_momentum: Fraction
+    epochs: Count
+    milestones: _list_of(Count)
+
+    def networks(self) -> list[str]:
+        """Names of what the lists span: MODEL-PENALTY."""
+        return [f"{model}-{penalty}" for model in self.models for penalty in self.penalties]
+
+
+class GradCam(Section):
+    networks: _list_of(str)
+    method: Literal["GradCAM", "GradCAM++", "HiResCAM", "ScoreCAM", "EigenCAM", "LayerCAM"]
+    classes: _list_of(str, minimum=1)
+    index: Natural
+    removed: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    images: Count | None
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Natural
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    device: Literal["auto", "cpu", "cuda"]
+    devices: Annotated[int, Field(ge=1, le=1024)]
+    nodes: Annotated[int, Field(ge=1, le=1024)]
+    precision: Literal[32, "bf16"]
+    data: Data
+    search: Search
+    evaluate: Evaluate
+    pretrain: Pretrain
+    slim: Slim
+    gradcam: GradCam
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        for section in ("search", "evaluate", "pretrain"):
+            size, processes = getattr(self, section).batch_size, self.devices * self.nodes
+            if size < processes:
+                raise ValueError(
+                    f"{section}.batch_size: {size} is not allowed: must be at least devices · nodes ({processes}), "
+                    "which share each batch"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _crops(self) -> Self:
+        for section in ("search", "evaluate", "pretrain"):
+            training = getattr(self, section)
+            if training.resized_crop and training.crop_padding:
+                raise ValueError(
+                    f"{section}.crop_padding: {training.crop_padding} is not allowed: must be 0 with resized_crop, "
+                    "which crops in its place"
+                )
+            if training.resized_crop and not (self.data.stream and self.data.image_size):
+                raise ValueError(
+                    f"{section}.resized_crop: true is not allowed: it needs images streamed from a folder "
+                    "(data.stream: true) and data.image_size"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for i, name in enumerate(self.evaluate.genotypes):
+            if trouble := self._unknown(name):
+                raise ValueError(f"evaluate.genotypes[{i}]: {trouble}")
+        networks = self.evaluate.networks()
+        for i, name in enumerate(self.gradcam.networks):
+            if name not in networks:
+                raise ValueError(f"gradcam.networks[{i}]: {name} is no evaluated network: {suggest(name, networks)}")
+        return self
+
+    def _unknown(self, genotype: str) -> str | None:
+        """Why there will be no genotype of that name; None if there will."""
+        label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes()]
+        if label.kind == "all":
+            if label.argument not in OPERATIONS:
+                return f"{genotype}: {label.argument} is no operation of a space: {suggest(label.argument, OPERATIONS)}"
+            return self._unknown(label.base)
+        if genotype in known or (label.kind == "random" and label.base in SPACES):
+            return None
+        space = label.base if label.kind in ("", "seed") else ""
+        if space in SPACES and space not in self.search.spaces:
+            return f"{space} is a space that no search runs in: add it to search.spaces"
+        if space in SPACES:
+            first = self.search.seeds[0] == int(label.argument)
+            advice = f"it is called {label.base}" if first else f"add {label.argument} to search.seeds"
+            return f"{genotype} is a genotype that no search finds: {advice}"
+        random = [f"{space}_random_0" for space in self.search.spaces]
+        return f"{genotype} is no genotype: {suggest(genotype, known + random)}"
+
+
+def load(path: str | Path = PATH) -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    UserError
+        In one line: the key, its value, what is allowed and, for a name, the nearest known one.
+    """
+    return check(_read_yaml(Path(path)), path)
+
+
+def check(tree: object, source: str | Path = PATH) -> Params:
+    """Turn a tree of mappings into `Params`; raises UserError like `load`, naming `source`."""
+    if tree is None:
+        raise UserError(f"{source}: is empty; presets/default.yaml shows what it must hold")
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: must hold sections of keys, as presets/default.yaml does, not {_shown(tree)}")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        # A misspelled key is unknown and its right spelling missing: the first says more.
+        unknown = ("extra_forbidden", "invalid_key")
+        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in unknown)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UserError(" ".join(f"{source}: {_explain(found[0])}{more}".split())) from None
+
+
+def _read_yaml(path: Path, kind: str = "safe") -> Any:
+    try:
+        reader = YAML(typ=kind, pure=True)
+        reader.preserve_quotes = True
+        return reader.load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run in the project's folder, where params.yaml lies") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8") from None
+    except ReaderError as error:
+        raise UserError(f"{path}: is not valid YAML: character {error.position + 1}: {error.reason}") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(str(error.problem).split())
+        raise UserError(f"{path}: line {mark.line + 1} is not valid YAML: {problem}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: holds a value that is not valid YAML: {reason(error)}") from None
+
+
+_MESSAGES = {
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text (in quotes if it looks like a number)",
+    "list_type": "must be a list: [a, b]",
+    "model_type": "must be a section of keys",
+    "model_attributes_type": "must be a section of keys",
+    "greater_than_equal": "must be at least {ge:.12g}",
+    "greater_than": "must be greater than {gt:.12g}",
+    "less_than": "must be less than {lt:.12g}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "literal_error": "must be {expected}",
+}
+
+
+def _explain(error: dict) -> str:
+    """One line for one of pydantic's errors."""
+    location = [part for part in error["loc"] if part not in ("int", "none")]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if error["type"] in ("extra_forbidden", "invalid_key"):
+        section = _section(location[:-1])
+        return f"{key}: unknown key: {suggest(location[-1], section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key}: is missing; presets/default.yaml shows it"
+    value, context = error["input"], error.get("ctx", {})
+    if error["type"] == "value_error":
+        if isinstance(value, dict):  # a check of a whole section names the key itself
+            return f"{key}.{context['error']}".lstrip(".")
+        return f"{key}: {value if isinstance(value, str) else _shown(value)} {context['error']}"
+    allowed = _MESSAGES.get(error["type"], error["msg"].lower()).format(**context)
+    if error["type"] == "literal_error" and isinstance(value, str):
+        texts = re.findall(r"'([^']+)'", context["expected"])
+        near = nearest(value, texts, cutoff=0.7)  # gpu is like cpu, and does not mean it
+        allowed += f"; did you mean {near}?" if near else ""
+    return f"{key}: {_shown(value)} is not allowed: {allowed}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value) if isinstance(value, str | list) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _section(location: list) -> type[Section]:
+    section = Params
+    for part in location:
+        section = section.model_fields[part].annotation
+    return section
+
+
+def preset(name: str, path: str | Path = PATH) -> None:
+    """Write presets/default.yaml with the overlay presets/`name`.yaml over it to `path`, comments kept.
+
+    An overlay may begin with ``extends: OTHER``: that preset's overlay lies between.
+
+    Raises
+    ------
+    UserError
+        If there is no such preset, the result is not valid, or `path` has changes that git does not hold.
+    """
+    tree = _preset_tree(name, [])
+    check(_plain(tree), f"{PRESETS / name}.yaml")
+    if _uncommitted(Path(path)):
+        raise UserError(
+            f"{path}: has changes that git does not hold; commit them or undo them (git restore {path}) first"
+        )
+    text = StringIO()
+    writer = YAML()
+    writer.width = 1000
+    writer.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    writer.dump(tree, text)
+    write_text(path, text.getvalue())
+
+
+def _preset_tree(name: str, above: list[str]) -> Any:
+    """The whole tree of a preset; `above` are those that extend it."""
+    names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in names or name in above:
+        trouble = "extends itself" if name in above else f"is no preset: {suggest(name, names)}"
+        raise UserError(f"{PRESETS / above[-1]}.yaml: extends: {name} {trouble}" if above else f"{name} {trouble}")
+    found = _read_yaml(PRESETS / f"{name}.yaml", "rt")
+    if name == "default":
+        return found
+    if not isinstance(found, dict):
+        raise UserError(f"{PRESETS / name}.yaml: must hold keys of presets/default.yaml, not {_shown(found)}")
+    tree = _preset_tree(found.pop("extends", "default"), [*above, name])
+    _overlay(tree, found, f"{PRESETS / name}.yaml: ")
+    return tree
+
+
+def _overlay(tree: Any, changes: dict, where: str) -> None:
+    for key, value in changes.items():
+        if key not in tree:
+            raise UserError(f"{where}{key}: unknown key: {suggest(key, tree)}")
+        if isinstance(value, dict) and isinstance(tree[key], dict):
+            _overlay(tree[key], value, f"{where}{key}.")
+        else:
+            tree[key] = value
+
+
+def _plain(tree: Any) -> Any:
+    """The round-trip tree as plain Python values, as a fresh reading of its text would give."""
+    if isinstance(tree, dict):
+        return {str(key): _plain(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_plain(value) for value in tree]
+    for kind in (bool, int, float, str):
+        if isinstance(tree, kind):
+            return kind(tree)
+    return tree
+
+
+def _uncommitted(path: Path) -> bool:
+    """Whether `path` holds what git does not: changed since the last commit, never committed, in no repository."""
+    if not path.exists():
+        return False
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
+    )
+    return status.returncode != 0 or bool(status.stdout.strip())

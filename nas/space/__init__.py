@@ -1,0 +1,4 @@
+"""What can be searched: operations, the spaces that list them, and the genotypes that a search ends in.
+
+For others: genotypes.Genotype, genotypes.derive, spaces.SearchSpace, spaces.SPACES, operations.OPERATIONS.
+"""

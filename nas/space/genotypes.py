@@ -1,0 +1,346 @@
+"""Genotypes: the discrete cells that a search ends in, the published ones, and how one is read off α."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.files import require_columns
+
+if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
+    from torch import Tensor
+
+Edge = tuple[str, int]
+
+CELLS = {"normal": "normal cell", "reduce": "reduction cell"}  # field of a Genotype, and what it is called
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A normal and a reduction cell (DARTS, section 2.1).
+
+    Parameters
+    ----------
+    normal, reduce : sequence of (operation, state)
+        Two edges a node, in node order. States 0 and 1 are the outputs of the two cells before, state 2 + i is node i.
+    normal_concat, reduce_concat : sequence of int
+        The states whose concatenation is the cell's output.
+
+    Raises
+    ------
+    ValueError
+        If the edges do not come in pairs from distinct states, or an edge or the output names a state that does not
+        exist yet.
+    """
+
+    normal: tuple[Edge, ...]
+    normal_concat: tuple[int, ...]
+    reduce: tuple[Edge, ...]
+    reduce_concat: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for cell in CELLS:
+            edges = tuple((str(operation), _state(state)) for operation, state in getattr(self, cell))
+            concat = tuple(_state(state) for state in getattr(self, f"{cell}_concat"))
+            object.__setattr__(self, cell, edges)
+            object.__setattr__(self, f"{cell}_concat", concat)
+            _check_cell(cell, edges, concat)
+
+    @classmethod
+    def from_dict(cls, value: dict) -> Genotype:
+        """Read what `to_dict` gives, or the same with tuples. Raises ValueError if a key is missing or unknown."""
+        keys = ("normal", "normal_concat", "reduce", "reduce_concat")
+        if not isinstance(value, dict) or set(value) != set(keys):
+            found = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(f"a genotype has the keys {', '.join(keys)}, not {found}")
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ValueError(f'a cell is a list of ["operation", state] pairs and a list of states ({error})') from None
+
+    def to_dict(self) -> dict[str, list]:
+        """The four fields as lists, ready for JSON: ``{"normal": [["sep_conv_3x3", 0], …], …}``."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def operations(self) -> set[str]:
+        """Names of the operations that either cell uses."""
+        return {operation for operation, _ in self.normal + self.reduce}
+
+    def with_all(self, operation: str) -> Genotype:
+        """The same cells with `operation` on every edge: what it is worth alone, in the wiring that was found."""
+        cells = {cell: tuple((operation, state) for _, state in getattr(self, cell)) for cell in CELLS}
+        return replace(self, **cells)
+
+    def skips(self) -> dict[str, int]:
+        """Number of skip connections in each cell, as skips_normal and skips_reduce."""
+        return {
+            f"skips_{cell}": sum(operation == "skip_connect" for operation, _ in getattr(self, cell)) for cell in CELLS
+        }
+
+
+def _state(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a state is an integer, not {value!r}")
+    return value
+
+
+def _check_cell(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> None:
+    if not edges or len(edges) % 2:
+        raise ValueError(f"the {cell} cell needs two edges a node, not {len(edges)} in all")
+    for i, (operation, state) in enumerate(edges):
+        if not 0 <= state < 2 + i // 2:
+            raise ValueError(
+                f"edge {i} of the {cell} cell ({operation}) comes from state {state}, which is not before it"
+            )
+    for node in range(len(edges) // 2):
+        if edges[2 * node][1] == edges[2 * node + 1][1]:
+            raise ValueError(f"both edges into node {node} of the {cell} cell come from state {edges[2 * node][1]}")
+    states = 2 + len(edges) // 2
+    if not concat or not all(0 <= state < states for state in concat) or len(set(concat)) < len(concat):
+        raise ValueError(f"{cell}_concat must name distinct states from 0 to {states - 1}, not {list(concat)}")
+
+
+def load(path: str | Path) -> Genotype:
+    """Read a genotype from a JSON file of the form that `Genotype.to_dict` gives.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not JSON or not a genotype; the message says why.
+    """
+    try:
+        return Genotype.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        found = sorted(file.stem for file in Path(path).parent.glob("*.json"))
+        raise UserError(f"{path}: there is no such genotype: {suggest(Path(path).stem, found)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is no genotype: {error}") from None
+
+
+def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tensor) -> Genotype:
+    """Read a genotype off the architecture weights (DARTS, section 2.4).
+
+    Each node keeps the two incoming edges whose strongest operation other than ``none`` has the largest softmax
+    weight, and on each of them that operation. Of equal weights the earlier edge and operation win.
+
+    Parameters
+    ----------
+    operations : sequence of str
+        Names of the columns of α.
+    alphas_normal, alphas_reduce : Tensor, edges × operations
+        α before the softmax, rows in node order: 2 edges into node 0, 3 into node 1, and so on.
+    """
+    tables = (alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce))
+    return derive_from_weights(operations, dict(zip(CELLS, tables, strict=True)))
+
+
+def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict]:
+    """Softmax weights as the rows of an alphas.csv: epoch, cell, edge ("source-target" states), operation, weight.
+
+    `cells` maps normal and reduce to edges × operations weights.
+    """
+    return [
+        {"epoch": epoch, "cell": cell, "edge": f"{source}-{target}", "operation": operation, "weight": weight}
+        for cell, table in cells.items()
+        for (source, target), weights in zip(edges(_nodes(len(table))), table, strict=True)
+        for operation, weight in zip(operations, weights, strict=True)
+    ]
+
+
+def _nodes(count: int) -> int:
+    """Intermediate nodes of a cell with `count` edges; where no number fits, the next larger one."""
+    return next(n for n in range(1, count + 1) if len(edges(n)) >= count)
+
+
+def random_weights(operations: Sequence[str], nodes: int, seed: str) -> dict[str, list[list[float]]]:
+    """The softmax of α ~ N(0, 1) for normal and reduce, edges × operations.
+
+    `derive_from_weights` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
+    """
+    source = Random(seed)
+
+    def softmax() -> list[float]:
+        exponentials = [math.exp(source.gauss(0, 1)) for _ in operations]
+        return [e / sum(exponentials) for e in exponentials]
+
+    return {cell: [softmax() for _ in edges(nodes)] for cell in CELLS}
+
+
+def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotype:
+    """A genotype drawn uniformly from a space: each node has two of the earlier states, each edge any operation.
+
+    The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
+    """
+    return derive_from_weights(operations, random_weights(operations, nodes, seed))
+
+
+def found_name(space: str, seed: int, seeds: Sequence[int]) -> str:
+    """The name of the genotype that the search of `space` with `seed` finds: the space's for the first of `seeds`."""
+    return space if seed == seeds[0] else f"{space}_seed_{seed}"
+
+
+class Label(NamedTuple):
+    """What a genotype's name says of how it is made from `base`.
+
+    `kind` is "random" (SPACE_random_NUMBER: drawn from the space), "seed" (SPACE_seed_NUMBER: found in it by the search
+    with that seed), "all" (GENOTYPE_all_OPERATION: that genotype's cells with one operation on every edge) or "", where
+    the name is a published one or a space's. `argument` is the number or the operation.
+    """
+
+    base: str
+    kind: str = ""
+    argument: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Label:
+        match = re.fullmatch(r"(?P<base>.+)_(?:(?:random|seed)_(?:0|[1-9]\d*)|all_.+?)", name)
+        return cls(match["base"], *name.removeprefix(f"{match['base']}_").split("_", 1)) if match else cls(name)
+
+
+def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """The operations, and of each cell the edges × operations softmax weights, at the last epoch of an alphas.csv.
+
+    `rows` are the file's: epoch, cell, edge, operation, weight.
+
+    Raises
+    ------
+    ValueError
+        If a column or a weight is missing or is no number.
+    """
+    require_columns(rows, ("epoch", "cell", "edge", "operation", "weight"))
+    last = max(int(row["epoch"]) for row in rows)
+    final = [row for row in rows if int(row["epoch"]) == last]
+    operations = list(dict.fromkeys(row["operation"] for row in final))
+    weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
+    if not all(map(math.isfinite, weights.values())):
+        raise ValueError("a weight is not finite")
+    names = [f"{source}-{target}" for source, target in edges(_nodes(len({row["edge"] for row in final})))]
+    whole = [(cell, edge, operation) for cell in CELLS for edge in names for operation in operations]
+    if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:
+        raise ValueError(f"epoch {last} does not have each operation on each edge of both cells once, in order")
+    return operations, {cell: [[weights[cell, edge, o] for o in operations] for edge in names] for cell in CELLS}
+
+
+def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> Genotype:
+    """`derive` from what `final_weights` reads: softmax weights, edges × operations, of normal and reduce."""
+    normal, reduce = (strongest(operations, cells[cell]) for cell in CELLS)
+    concat = tuple(range(2, 2 + len(normal) // 2))
+    return Genotype(normal, concat, reduce, concat)
+
+
+def favourite(weights: Mapping[str, float]) -> str:
+    """The operation other than ``none`` of the largest weight; of equal ones the first."""
+    return max((name for name in weights if name != "none"), key=weights.__getitem__)
+
+
+def strongest(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> tuple[Edge, ...]:
+    """The edges that `derive` keeps of one cell, in node order: ``Genotype.normal`` or ``.reduce``.
+
+    `weights`: edges × operations, after the softmax.
+    """
+    chosen: list[Edge] = []
+    start, inputs = 0, 2
+    while start < len(weights):
+        best = [
+            max((weight, -k) for k, weight in enumerate(row) if operations[k] != "none")
+            for row in weights[start : start + inputs]
+        ]
+        kept = sorted(range(inputs), key=lambda state: (-best[state][0], state))[:2]
+        chosen += [(operations[-best[state][1]], state) for state in kept]
+        start, inputs = start + inputs, inputs + 1
+    return tuple(chosen)
+
+
+def edges(nodes: int) -> list[tuple[int, int]]:
+    """(source state, target state) of every edge of a cell with `nodes` nodes, in the order of α's rows."""
+    return [(source, 2 + node) for node in range(nodes) for source in range(2 + node)]
+
+
+_NODES = (2, 3, 4, 5)
+
+PUBLISHED: dict[str, Genotype] = {
+    # DARTS (Liu et al., 2019), first order
+    "DARTS_V1": Genotype(
+        normal=(
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("skip_connect", 0),
+            ("sep_conv_3x3", 1),
+            ("skip_connect", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("skip_connect", 2),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 1),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("skip_connect", 2),
+            ("avg_pool_3x3", 0),
+        ),
+        reduce_concat=_NODES,
+    ),
+    # DARTS (Liu et al., 2019), second order
+    "DARTS_V2": Genotype(
+        normal=(
+            ("sep_conv_3x3", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 0),
+            ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 1),
+            ("skip_connect", 0),
+            ("skip_connect", 0),
+            ("dil_conv_3x3", 2),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("max_pool_3x3", 0),
+            ("max_pool_3x3", 1),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 1),
+            ("max_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("skip_connect", 2),
+            ("max_pool_3x3", 1),
+        ),
+        reduce_concat=_NODES,
+    ),
+    # PIBConv (Ahmadian et al., 2023), Fig. 4
+    "DARTS_PseudoInvBn": Genotype(
+        normal=(
+            ("pib_conv_3x3", 0),
+            ("pib_conv_5x5", 1),
+            ("pib_conv_3x3", 0),
+            ("pib_conv_3x3", 2),
+            ("pib_conv_3x3", 2),
+            ("pib_conv_3x3", 1),
+            ("pib_conv_3x3", 1),
+            ("pib_conv_3x3", 3),
+        ),
+        normal_concat=_NODES,
+        reduce=(
+            ("avg_pool_3x3", 0),
+            ("pib_conv_5x5", 1),
+            ("avg_pool_3x3", 0),
+            ("dil_conv_5x5", 2),
+            ("avg_pool_3x3", 0),
+            ("skip_connect", 2),
+            ("pib_conv_3x3", 3),
+            ("pib_conv_3x3", 0),
+        ),
+        reduce_concat=_NODES,
+    ),
+}

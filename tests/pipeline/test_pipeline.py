@@ -1,0 +1,339 @@
+"""The pipeline as a user meets it: what reruns, what repeats, what survives a kill, what a branch shows."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project
+from PIL import Image
+from ruamel.yaml import YAML
+
+from nas.pipeline.files import sha256
+from nas.pipeline.params import check
+
+EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
+SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
+STAGES = {"prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+STAGES |= {"pretrain@vgg16_cifar", *SLIM}
+
+Copy = Callable[[Project], Project]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_nothing_to_do_runs_nothing(finished: Project) -> None:
+    assert finished.repro() == []
+
+
+def test_twice_by_force_leaves_the_same_lock(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    before = (project.folder / "dvc.lock").read_text()
+    assert set(project.repro("--force")) == STAGES
+    assert (project.folder / "dvc.lock").read_text() == before
+
+
+def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(gradcam={"index": 1})
+    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    project.set(gradcam={"method": "EigenCAM", "images": 8})
+    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    metrics = json.loads((project.folder / "results/gradcam/DARTS_V2-2-0/metrics.json").read_text())
+    assert metrics["images"] == 8
+
+
+def test_a_random_genotype_more_runs_its_evaluation_and_what_summarises(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "darts_random_1"]})
+    assert set(project.repro()) == {"derive", "evaluate@darts_random_1-2-0", "complexity", "report"}
+    assert "more accurate than" in (project.folder / "results/report.md").read_text()
+
+
+def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(slim={"penalties": [0.0, 0.01, 1.0]})
+    assert set(project.repro()) == {"slim@vgg16_cifar-1.0", "report"}
+    costs = {}
+    for penalty in ("0.0", "0.01", "1.0"):
+        told = json.loads((project.folder / f"results/slim/vgg16_cifar-{penalty}/metrics.json").read_text())
+        costs[penalty] = told["macs"]
+        assert told["macs"] * told["macs_ratio"] == pytest.approx(costs["0.0"])
+    assert costs["0.0"] > costs["0.01"] > costs["1.0"]  # which closes all: a layer keeps one channel
+    project.set(slim={"epochs": 3})
+    assert set(project.repro()) == {*SLIM, "slim@vgg16_cifar-1.0", "report"}
+
+
+@pytest.mark.parametrize("algorithm", ["gdas", "random"])
+def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(search={"algorithm": algorithm}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
+    assert set(project.repro()) == {"search@darts-0", "derive", "evaluate@darts-2-0", "complexity", "report"}
+    report = (project.folder / "results/report.md").read_text()
+    assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
+    project.run("dvc", "metrics", "diff")
+    assert "errors" not in json.loads(project.run("dvc", "plots", "diff", "--json").stdout)
+
+
+def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    generator = np.random.default_rng(0)
+    for i in range(36):
+        path = project.folder / "pictures" / ("train" if i < 24 else "test") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(256, size=(40, 44, 3), dtype=np.uint8)).save(path)
+    small = {"channels": 2, "batch_size": 5, "stem": "imagenet"}
+    project.set(
+        data={"name": "folder", "root": "pictures", "image_size": 36, "train_limit": None, "test_limit": None},
+        search=small,
+        evaluate=small | {"genotypes": ["DARTS_V2", "darts"]},
+        gradcam={"classes": ["a", "b"]},
+    )
+    assert "search@darts-0" in project.repro()
+    in_memory = hashes(project.folder / "results")
+    shutil.rmtree(project.folder / "models")
+    project.set(data={"stream": True})
+    assert {"prepare", "search@darts-0", "evaluate@darts-2-0", "gradcam@DARTS_V2-2-0"} <= set(project.repro())
+    streamed = hashes(project.folder / "results")
+    assert {name for name in in_memory if in_memory[name] != streamed[name]} == {"report.md", "report.html"}
+    assert (project.folder / "data/prepared/train.safetensors").stat().st_size < 24 * 3 * 36 * 36
+
+
+def test_a_layer_count_more_runs_what_is_new_and_one_less_what_summarises(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(evaluate={"layers": [2, 3]})
+    new = {"evaluate@DARTS_V2-3-0", "evaluate@darts-3-0", "evaluate@darts_random_0-3-0"}
+    assert set(project.repro()) == new | {"complexity", "report"}
+    assert "| DARTS_V2 | 3 | **" in (project.folder / "results/report.md").read_text()
+    project.set(evaluate={"layers": [2]})
+    assert set(project.repro()) == {"complexity", "report"}
+    # The earlier run's files are still there, but nothing shows them.
+    assert (project.folder / "results/evaluate/DARTS_V2-3-0/metrics.json").exists()
+    assert "| DARTS_V2 | 3 | **" not in (project.folder / "results/report.md").read_text()
+    project.set(evaluate={"layers": [2, 3]})
+    assert set(project.repro()) == {"complexity", "report"}
+
+
+def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    genotypes = hashes(project.folder / "results/genotypes")
+    project.set(search={"epochs": 2})
+    ran = set(project.repro())
+    expected = {"search@darts-0", "derive", "report"}
+    if hashes(project.folder / "results/genotypes") != genotypes:
+        expected |= {"evaluate@darts-2-0", "complexity"}
+    assert ran == expected
+
+
+def test_a_branch_shows_its_changed_accuracy_and_curves(finished: Project, copy_of: Copy, tmp_path: Path) -> None:
+    project = copy_of(finished)
+    project.run("git", "checkout", "-q", "-b", "longer")
+    project.set(evaluate={"epochs": 4})
+    project.repro("evaluate@DARTS_V2-2-0")
+    project.commit("longer")
+    project.run("git", "clone", "-q", "-b", "longer", ".", str(tmp_path / "clone"))  # with an empty cache
+    clone = Project(tmp_path / "clone")
+    clone.run("git", "branch", "-q", "main", "origin/main")
+    changes = json.loads(clone.run("dvc", "metrics", "diff", "main", "--json").stdout)
+    change = changes["results/evaluate/DARTS_V2-2-0/metrics.json"]["top1"]
+    for version, branch in (("old", "main"), ("new", "longer")):
+        text = clone.run("git", "show", f"{branch}:results/evaluate/DARTS_V2-2-0/metrics.json").stdout
+        assert change[version] == json.loads(text)["top1"]
+    assert change["old"] != change["new"]
+    page = clone.run("dvc", "plots", "diff", "main", "--json").stdout
+    assert "results/evaluate/DARTS_V2-2-0/history.csv" in page
+
+
+def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_path: Path) -> None:
+    finished.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    ran = clone.repro()
+    assert "search@darts-0" not in ran  # its results are in git
+    assert set(ran) >= EVALUATIONS  # their weights are not
+    assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
+
+
+# A stage declares exactly what it reads
+
+
+TRACED = {
+    "prepare": [],
+    "search": ["darts", "0"],
+    "derive": [],
+    "evaluate": ["DARTS_V2", "2", "0"],
+    "complexity": [],
+    "gradcam": ["DARTS_V2-2-0"],
+    "pretrain": ["vgg16_cifar"],
+    "slim": ["vgg16_cifar", "0.01"],
+    "report": [],
+}
+
+
+@pytest.fixture(scope="module")
+def traces(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    folder = tmp_path_factory.mktemp("traces")
+    shutil.copytree(finished.folder, folder / "project", symlinks=True)
+    project, found = Project(folder / "project"), {}
+    for stage, arguments in TRACED.items():
+        output = folder / f"{stage}.json"
+        project.run(sys.executable, "-m", "tests.trace_stage", str(output), stage, *arguments)
+        found[stage] = json.loads(output.read_text())
+    return found
+
+
+def leaves(tree: dict, prefix: str = "") -> set[str]:
+    found = set()
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return found
+
+
+DECLARED = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_every_stage_is_traced() -> None:
+    assert set(TRACED) == set(DECLARED) == {p.stem for p in (ROOT / "stages").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("stage", TRACED)
+def test_params_name_exactly_what_the_stage_reads(stage: str, traces: dict[str, dict]) -> None:
+    every = leaves(YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text()))
+    declared = {
+        leaf
+        for name in DECLARED[stage].get("params", [])
+        for leaf in every
+        if leaf == name or leaf.startswith(f"{name}.")
+    }
+    assert declared == set(traces[stage]["params"])
+
+
+@pytest.mark.parametrize("stage", TRACED)
+def test_deps_name_exactly_the_modules_the_stage_imports(stage: str, traces: dict[str, dict]) -> None:
+    assert {dep for dep in DECLARED[stage]["deps"] if dep.endswith(".py")} == set(traces[stage]["modules"])
+
+
+# Killed and run again
+
+
+def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epochs: int) -> None:
+    """SIGKILL the stage once its checkpoint holds at least `epochs` epochs; fail if it ends before."""
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+    process = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    seen = 0
+    try:
+        for line in process.stdout:
+            seen += line.startswith("epoch ")
+            if seen == epochs:
+                break
+        time.sleep(0.02)  # into the middle of the next epoch
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert seen == epochs
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments", "outputs"),
+    [
+        ("search", ("darts", "0"), ["results/search/darts-0"]),
+        (
+            "evaluate",
+            ("DARTS_V2", "2", "0"),
+            ["results/evaluate/DARTS_V2-2-0", "models/evaluate/DARTS_V2-2-0.safetensors"],
+        ),
+        ("pretrain", ("vgg16_cifar",), ["results/pretrain/vgg16_cifar", "models/pretrain/vgg16_cifar.safetensors"]),
+        (
+            "slim",
+            ("vgg16_cifar", "0.01"),
+            ["results/slim/vgg16_cifar-0.01", "models/slim/vgg16_cifar-0.01.safetensors"],
+        ),
+    ],
+)
+def test_killed_twice_it_ends_in_the_same_bits(stage, arguments, outputs, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(**{stage: {"epochs": 6}})
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+
+    def bits() -> dict[str, str]:
+        paths = [project.folder / output for output in outputs]
+        return {str(p): sha256(p) for path in paths for p in ([path] if path.is_file() else sorted(path.iterdir()))}
+
+    project.run(*command)
+    undisturbed = bits()
+    for output in outputs:
+        path = project.folder / output
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
+    assert list((project.folder / "checkpoints").rglob("*.safetensors"))
+    kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
+    last = project.run(*command).stdout
+    assert "resumed after epoch" in last
+    assert "epoch 1/6" not in last
+    assert bits() == undisturbed
+    assert not list((project.folder / "checkpoints").rglob("*.safetensors"))
+
+
+def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(search={"epochs": 40})
+    process = subprocess.Popen(
+        ["dvc", "repro", "search@darts-0"],
+        cwd=project.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 3/"):
+            break
+    subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    process.wait()
+    project.set(search={"epochs": 40})
+    output = project.run("dvc", "repro", "search@darts-0").stdout
+    assert "resumed after epoch" in output
+
+
+def test_the_report_of_a_study_shows_the_networks_that_were_evaluated(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    study = project.folder / "studies/mine"
+    shutil.copytree(project.folder / "results", study / "results")
+    shutil.copy(ROOT / "studies/report.py", project.folder / "studies/report.py")
+    shutil.copy(project.folder / "params.yaml", study / "params.yaml")
+    shutil.rmtree(study / "results/evaluate/darts-2-0")
+    project.run(sys.executable, "-m", "studies.report", "mine")
+    report = (study / "results/report.md").read_text()
+    assert "| DARTS_V2 | 2 | **" in report and "| darts_random_0 | 2 | **" in report
+    assert "| darts | 2 | **" not in report
+    for arguments, told in (([], "usage: "), (["yours"], "studies/yours: there is no such study")):
+        done = project.run(sys.executable, "-m", "studies.report", *arguments, check=False)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {told}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("study", sorted(p.name for p in (ROOT / "studies").iterdir() if (p / "params.yaml").exists()))
+def test_a_study_can_be_repeated_and_its_report_written_anew(study: str, finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    shutil.copytree(ROOT / "studies", project.folder / "studies")
+    shutil.copy(ROOT / "studies" / study / "params.yaml", project.folder / "params.yaml")
+    assert check(YAML(typ="safe").load((project.folder / "params.yaml").read_text()))
+    report = project.folder / "studies" / study / "results/report.md"
+    kept = report.read_text()
+    report.unlink()
+    project.run(sys.executable, "-m", "studies.report", study)
+    assert report.read_text() == kept
+
+
+def test_the_tiny_parameters_are_valid() -> None:
+    tree = YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text())
+    for name, value in TINY.items():
+        tree[name] = tree[name] | value if isinstance(value, dict) else value
+    check(tree)

@@ -1,0 +1,103 @@
+"""The published tables of DNAL: against the ratios that the paper prints, and the networks built."""
+
+import pytest
+
+from nas.report.published.dnal import TABLES
+
+# Baseline over slimmed, of multiply–adds and of parameters, as the repository prints them
+RATIOS = {
+    "vgg16_cifar": {
+        1e-5: (1.48, 2.72),
+        5e-5: (1.61, 4.02),
+        1e-4: (1.94, 7.14),
+        2e-4: (5.12, 24.98),
+        3e-4: (10.53, 51.69),
+        4e-4: (14.22, 62.46),
+        5e-4: (18.83, 88.18),
+    },
+    "resnet56": {
+        1e-5: (1.34, 1.29),
+        5e-5: (1.51, 1.44),
+        1e-4: (3.40, 3.40),
+        2e-4: (14.54, 14.17),
+        3e-4: (36.48, 38.64),
+        4e-4: (52.73, 65.38),
+        5e-4: (74.70, 121.43),
+    },
+    "mobilenet_v2_cifar": {
+        1e-5: (1.53, 1.61),
+        5e-5: (1.66, 1.92),
+        1e-4: (2.49, 3.54),
+        2e-4: (6.83, 11.50),
+        3e-4: (11.67, 19.17),
+        4e-4: (16.88, 23.96),
+        5e-4: (20.26, 28.40),
+    },
+    "vgg16_bn": {1e-4: (3.30, 1.80)},
+    "resnet50": {5e-5: (1.98, 1.67), 6e-5: (2.34, 2.00), 7e-5: (2.84, 2.34), 1e-4: (4.65, 3.56)},
+    "mobilenet_v2": {6e-5: (1.38, 1.22), 7e-5: (1.45, 1.26)},
+}
+# Counted on the networks: parameters and multiply–adds in millions
+COUNTED = {
+    "vgg16_cifar": (14.9919, 313.46),
+    "resnet56": (0.8530, 125.49),
+    "mobilenet_v2_cifar": (2.2969, 91.15),
+    "vgg16_bn": (138.3660, 15470.26),
+    "resnet50": (25.5570, 4089.18),
+    "mobilenet_v2": (3.5049, 300.77),
+    "proxylessnas": (16.0949, 2260.35),
+}
+# Top-1 and top-5 (percent) summed over each table, and its search costs in order
+ACCURACIES = {
+    "vgg16_cifar": (736.32, 797.16),
+    "resnet56": (717.55, 797.19),
+    "mobilenet_v2_cifar": (736.08, 798.65),
+    "vgg16_bn": (145.93, 182.28),
+    "resnet50": (365.94, 457.44),
+    "mobilenet_v2": (213.45, 269.90),
+    "proxylessnas": (150.7, 185.0),
+}
+COSTS = {
+    "vgg16_bn": ["90", "30+10+70"],
+    "resnet50": ["90"] + ["30+10+70"] * 4,
+    "mobilenet_v2": ["120"] + ["80+10+90"] * 2,
+    "proxylessnas": ["150", "100+10+110"],
+}
+
+
+def test_a_table_for_each_backbone():
+    from nas.dnal.backbones import BACKBONES
+
+    assert list(TABLES) == list(BACKBONES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_baseline_comes_first_and_then_dnal_with_rising_penalties(name):
+    baseline, *slimmed = TABLES[name]
+    assert (baseline.method, baseline.penalty) == ("Baseline", None)
+    assert {row.method for row in slimmed} == {"DNAL"}
+    penalties = [row.penalty for row in slimmed]
+    assert penalties == sorted(set(penalties)) == list(RATIOS.get(name, {6e-5: None}))
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_sizes_have_the_ratios_that_the_paper_prints(name):
+    baseline, *slimmed = TABLES[name]
+    for row in slimmed:
+        ratios = (baseline.macs / row.macs, baseline.params / row.params)
+        assert ratios == pytest.approx(RATIOS[name][row.penalty], abs=0.0051)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_baselines_are_those_of_the_networks_built(name):
+    params, macs = COUNTED[name]
+    baseline = TABLES[name][0]
+    assert baseline.params == pytest.approx(params, rel=0.006)
+    assert baseline.macs == (None if name == "proxylessnas" else pytest.approx(macs, rel=0.0003))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_accuracies_and_search_costs(name):
+    sums = tuple(sum(getattr(row, key) for row in TABLES[name]) for key in ("top1", "top5"))
+    assert sums == pytest.approx(ACCURACIES[name])
+    assert [row.search_cost for row in TABLES[name]] == COSTS.get(name, [None] * len(TABLES[name]))
