@@ -30,6 +30,7 @@ POLL = 0.1  # seconds
 GRACE = 20.0  # seconds that DVC is given to write its files once it shall stop
 MARK = "NAS_WORKER"  # in the environment of all that runs for a stage: which stage of which checkout
 RAN, FAILED, CACHED, KILLED = 0, 1, 3, 4  # exit statuses of `main`
+RESTORED = "is cached - skipping run"  # DVC's word for what its run cache brought back
 ENDINGS = {RAN: "done", FAILED: "failed", CACHED: "cached", KILLED: "killed"}
 
 
@@ -82,6 +83,8 @@ def follow(root: str, stage: str, attempt: int, environment: dict[str, str | Non
         raise
     _kill_session(process.pid)
     ending = ENDINGS.get(process.returncode, "killed" if process.returncode < 0 else "failed")
+    if ending == "done" and any(RESTORED in line for line in _tail(log)):
+        ending = "cached"
     yield ending, _last_error(log) if ending == "failed" else ""
 
 

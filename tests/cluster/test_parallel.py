@@ -48,9 +48,9 @@ stages:
     meta: {cpus: 1, gpus: 1, memory: 0.01}
     deps: [toy.py, prepared]
     outs:
-      - models/${item.name}: {persist: true}
+      - models/${item.name}
     metrics:
-      - results/${item.name}: {cache: false, persist: true}
+      - results/${item.name}: {cache: false}
   summary:
     cmd: python toy.py summary 1 results/a results/b results/c
     deps: [toy.py, results/a, results/b, results/c]
@@ -210,6 +210,19 @@ def test_it_leaves_the_lock_that_dvc_repro_leaves_and_nothing_to_do(toy: Toy, pl
     before = toy.events()
     again = toy.parallel().stdout
     assert "5 cached" in again and toy.events() == before
+
+
+def test_what_either_has_run_neither_runs_again(toy: Toy, address: str) -> None:
+    toy.parallel("--address", address)
+    toy.set(epochs=3)
+    toy.run("dvc", "repro")
+    before = toy.events()
+    toy.set(epochs=2)
+    assert "5 cached" in toy.parallel("--address", address).stdout.splitlines()[-1]
+    assert "b 2 prepare 1" in (toy.folder / "models/b").read_text()
+    toy.set(epochs=3)
+    assert "Running stage" not in toy.run("dvc", "repro").stdout
+    assert toy.events() == before
 
 
 def test_a_failed_stage_stops_what_needs_it_and_the_rest_finishes(toy: Toy, address: str) -> None:
