@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks import measure
 from nas.pipeline.files import whole_file, write_json, write_text
-from nas.report.figures import COLOURS, STYLE
+from nas.report.figures.style import COLOURS, STYLE
 from nas.space.spaces import SPACES
 
 # Halves of DARTS's space that are alike: each doubling doubles its separable convolutions and its poolings.

@@ -67,7 +67,7 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 
 def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
-    from nas.report.figures import draw_cell
+    from nas.report.figures.cells import draw_cell
     from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
 
     ends = final_weights(params)

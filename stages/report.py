@@ -1,17 +1,12 @@
 """One page from all that stands in results/: python -m stages.report."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas.pipeline.params import Data, Params
 from nas.pipeline.stage import run
+from nas.report.contents import Contents, Slimmed
 from nas.space.genotypes import found_name
-
-if TYPE_CHECKING:
-    from nas.report.sections import Contents
 
 
 def _described(data: Data) -> str:
@@ -23,9 +18,6 @@ def _described(data: Data) -> str:
 
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
     """What the report shows of `networks`: (genotype, layers, seeds)."""
-    from nas.report.dnal import Slimmed
-    from nas.report.sections import Contents
-
     s, p = params.search, params.evaluate
     slim = params.slim.model_dump(exclude={"models", "penalties"})
     dnal = {f"pretrain.{key}": value for key, value in params.pretrain.model_dump().items()}
@@ -50,7 +42,7 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
 
 
 def main(params: Params, name: str) -> None:
-    from nas.report.sections import write
+    from nas.report.page import write
 
     p = params.evaluate
     networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []

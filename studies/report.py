@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.params import load
-from nas.report.sections import write
+from nas.report.page import write
 from stages.report import contents
 
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""One page from all results: sections, figures, and the papers' tables beside ours.
+"""One page from all results: sections, their templates, figures, and the papers' tables beside ours.
 
-For others: sections.write, figures.
+For others: page.write, contents.Contents, contents.Slimmed, figures.cells.draw_cell, figures.style, published.
 """

@@ -1,31 +1,62 @@
-"""A Markdown text as one HTML file that needs no other."""
+"""The report: its sections in their order, as report.md for a code host and as report.html for anywhere else."""
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from markdown import markdown
 
 from nas.pipeline.errors import UserError
+from nas.pipeline.files import whole_folder, write_text
+from nas.pipeline.records import evaluated
+from nas.report.contents import Contents, Report
+from nas.report.render import TEMPLATES
+from nas.report.sections import (
+    accuracy,
+    baselines,
+    complexity,
+    dnal,
+    genotypes,
+    gradcam,
+    preference,
+    recipe,
+    roadmap,
+    search,
+)
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
-img { max-width: 100%; height: auto; display: block; margin: 1rem auto; }
-.table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
-th { background: #f6f6f6; text-align: left; vertical-align: bottom; white-space: normal; }
-tr:hover td { background: #fafafa; }
-td em { color: #777; font-style: normal; }
-@media (min-width: 50rem) { p img:not(:only-child) { display: inline-block; width: 49%; } }
-"""
+SECTIONS = (
+    accuracy.summary,
+    accuracy.section,
+    roadmap.section,
+    baselines.found_or_random,
+    baselines.single_blocks,
+    preference.section,
+    search.section,
+    genotypes.section,
+    complexity.networks,
+    complexity.blocks,
+    gradcam.section,
+    dnal.section,
+    recipe.section,
+)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; columns after the first are aligned to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def write(results: Path, contents: Contents) -> None:
+    """Draw the figures into ``results/figures``, write ``results/report.md`` and ``results/report.html``.
+
+    Raises
+    ------
+    UserError
+        If a result that `contents` names is missing or damaged.
+    """
+    rows = [evaluated(results, *network) for network in contents.networks]
+    with whole_folder(results / "figures") as folder:
+        report = Report(results, contents, rows, folder)
+        text = "\n\n".join(part for part in (section(report) for section in SECTIONS) if part) + "\n"
+        html = page(text, {"figures": folder, "genotypes": results / "genotypes"})
+    write_text(results / "report.md", text)
+    write_text(results / "report.html", html)
 
 
 def page(text: str, folders: Mapping[str, Path]) -> str:
@@ -43,11 +74,7 @@ def page(text: str, folders: Mapping[str, Path]) -> str:
     body = markdown(text, extensions=["tables"])
     body = re.sub(r'src="([^"]+)"', embedded, body)
     body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Report</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return TEMPLATES.get_template("page.html.j2").render(body=body) + "\n"
 
 
 def _data_uri(path: Path) -> str:

@@ -1,29 +1,27 @@
 """DNAL's pictures: that they show the numbers given, that their text can be read, and that their bytes repeat."""
 
-import subprocess
-import sys
 from itertools import combinations
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
-from test_figures import (
+from figure_checks import (
     LONG_RECIPE,
     assert_noted,
+    assert_nothing_but_a_picture,
     assert_readable,
     draw,
     holds,
     legend_labels,
     meet,
-    png_chunks,
     points,
+    repeated_bytes,
 )
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
-from nas.report.figures import COLOURS, PAPER
 from nas.report.figures import dnal as figures
+from nas.report.figures.style import COLOURS, PAPER, WIDTH
 from nas.report.published.dnal import TABLES
 
 
@@ -72,7 +70,7 @@ def gap(box: Bbox, point) -> float:
 
 
 def test_points_are_joined_from_the_smallest_penalty_to_the_largest_and_the_dense_network_stands_beside():
-    macs, params = figures._pareto_figure(OURS, THEIRS, "vgg16", "").axes
+    macs, params = figures.pareto_figure(OURS, THEIRS, "vgg16", "").axes
     for axes, joined, dense in (
         (macs, [(100.0, 93.5), (20.0, 90.0), (40.0, 80.0)], (300.0, 94.0)),
         (params, [(2.5, 93.5), (0.5, 90.0), (1.0, 80.0)], (15.0, 94.0)),
@@ -88,7 +86,7 @@ def test_points_are_joined_from_the_smallest_penalty_to_the_largest_and_the_dens
 
 
 def test_each_point_is_labelled_with_its_penalty():
-    macs, params = draw(figures._pareto_figure(OURS, THEIRS, "vgg16", "")).axes
+    macs, params = draw(figures.pareto_figure(OURS, THEIRS, "vgg16", "")).axes
     names = {0: "dense", 1e-5: "1e-5", 2e-4: "2e-4", 5e-2: "0.05", 6 * 1e-5: "6e-5"}
     for axes, size in ((macs, "macs"), (params, "params")):
         expected = {(r[size], r["top1"]): names[r["penalty"]] for r in OURS + THEIRS if r[size] is not None}
@@ -97,7 +95,7 @@ def test_each_point_is_labelled_with_its_penalty():
 
 @pytest.mark.parametrize(("mine", "paper"), [(OURS, []), ([], THEIRS), (OURS, THEIRS), (OURS[1:2], [])])
 def test_the_legend_names_what_is_shown(mine, paper):
-    figure = figures._pareto_figure(mine, paper, "vgg16, $λ$", LONG_RECIPE)
+    figure = figures.pareto_figure(mine, paper, "vgg16, $λ$", LONG_RECIPE)
     assert_readable(figure)
     shown = [f"{name}, labelled with λ" for name, rows in (("ours", mine), ("paper", paper)) if rows]
     assert legend_labels(figure) == shown
@@ -107,7 +105,7 @@ def test_the_legend_names_what_is_shown(mine, paper):
 
 
 def test_without_multiply_adds_the_parameters_alone_are_shown():
-    figure = figures._pareto_figure([], published("proxylessnas"), "ProxylessNAS", "")
+    figure = figures.pareto_figure([], published("proxylessnas"), "ProxylessNAS", "")
     assert_readable(figure)
     (axes,) = figure.axes
     assert axes.get_xlabel() == "parameters (millions)" and axes.get_ylabel()
@@ -120,7 +118,7 @@ def test_without_multiply_adds_the_parameters_alone_are_shown():
     + [(random_rows(3 + seed % 6, seed), published(name)) for seed, name in enumerate(list(TABLES)[:6])],
 )
 def test_labels_meet_no_other_label_and_hide_no_point(mine, paper):
-    figure = draw(figures._pareto_figure(mine, paper, "accuracy against size", ""))
+    figure = draw(figures.pareto_figure(mine, paper, "accuracy against size", ""))
     for axes in figure.axes:
         panel, placed = axes.get_window_extent(), labels(axes)
         assert len(placed) == len(mine + paper)
@@ -136,7 +134,7 @@ def test_labels_meet_no_other_label_and_hide_no_point(mine, paper):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_published_tables_are_readable(name):
-    figure = figures._pareto_figure([], published(name), name, "")
+    figure = figures.pareto_figure([], published(name), name, "")
     assert_readable(figure)
     for axes in figure.axes:
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
@@ -161,7 +159,7 @@ def heights(axes) -> dict[str, list[float]]:
 
 def test_widths_are_bars_over_the_original_ones_in_order_of_penalties():
     tables = {1e-3: table([16, 32, 64], [1, 0, 8]), 5e-5: table([16, 32, 64], [16, 30, 40])}
-    figure = figures._widths_figure(tables, "vgg16_cifar")
+    figure = figures.widths_figure(tables, "vgg16_cifar")
     assert_readable(figure)
     first, second = figure.axes
     assert first.get_title("left") == "λ = 5e-5: 86 of 112 channels (76.8 %)"
@@ -177,7 +175,7 @@ def test_widths_are_bars_over_the_original_ones_in_order_of_penalties():
 
 @pytest.mark.parametrize(("count", "named"), [(16, True), (17, False)])
 def test_up_to_sixteen_gates_are_named(count, named):
-    figure = draw(figures._widths_figure({1e-4: table([8] * count, [4] * count)}, "names"))
+    figure = draw(figures.widths_figure({1e-4: table([8] * count, [4] * count)}, "names"))
     (axes,) = figure.axes
     low, high = axes.get_xlim()
     texts = [tick.label1.get_text() for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
@@ -187,7 +185,7 @@ def test_up_to_sixteen_gates_are_named(count, named):
 
 @pytest.mark.parametrize(("widest", "scale"), [(128, "linear"), (129, "function")])
 def test_the_axis_of_channels_follows_the_square_root_beyond_a_factor_of_eight(widest, scale):
-    figure = draw(figures._widths_figure({1e-4: table([16, widest], [8, widest])}, "scale"))
+    figure = draw(figures.widths_figure({1e-4: table([16, widest], [8, widest])}, "scale"))
     (axes,) = figure.axes
     assert axes.get_yscale() == scale
     assert figure._supylabel.get_text() == ("channels" if scale == "linear" else "channels, square-root scale")
@@ -201,9 +199,9 @@ def test_widths_are_readable(gates, penalties):
     rng = np.random.default_rng(gates)
     channels = [int(c) for c in np.geomspace(16, 1280, gates)]
     tables = {(i + 1) * 1e-5: table(channels, [int(rng.integers(c + 1)) for c in channels]) for i in range(penalties)}
-    figure = figures._widths_figure(tables, "proxylessnas, widths kept")
+    figure = figures.widths_figure(tables, "proxylessnas, widths kept")
     assert_readable(figure)
-    assert figure.get_figwidth() == figures.WIDTH
+    assert figure.get_figwidth() == WIDTH
     for axes in figure.axes:
         left, right = axes.get_xlim()
         assert all(left < bar.get_x() + bar.get_width() / 2 < right for bar in axes.patches)
@@ -214,7 +212,7 @@ def test_widths_are_readable(gates, penalties):
 @pytest.mark.parametrize("tables", [{1e-5: table([8, 8], [4, 4]), 1e-4: table([8], [4])}, {}])
 def test_penalties_with_other_layers_are_refused(tables):
     with pytest.raises(ValueError, match="same layers"):
-        figures._widths_figure(tables, "")
+        figures.widths_figure(tables, "")
 
 
 # Gate values.
@@ -232,7 +230,7 @@ def test_the_threshold_is_that_of_the_gates():
     from nas.dnal.gates import THRESHOLD
 
     assert THRESHOLD == figures.THRESHOLD
-    for axes in figures._gates_figure(gate_rows(3), "gates").axes:
+    for axes in figures.gates_figure(gate_rows(3), "gates").axes:
         (line,) = axes.lines
         assert set(line.get_xdata()) == {0.9}
 
@@ -242,7 +240,7 @@ def test_each_epoch_has_a_histogram_of_shares_with_its_delta():
         {"epoch": 2, "scale": 1e4, "counts": [60, 0, 0, 20]},
         {"epoch": 1, "scale": 2.5119, "counts": [0, 40, 40, 0]},
     ]
-    figure = figures._gates_figure(rows, "gates")
+    figure = figures.gates_figure(rows, "gates")
     first, second = figure.axes
     assert_readable(figure)
     assert [bar.get_height() for bar in first.patches] == [0, 0.5, 0.5, 0]
@@ -261,7 +259,7 @@ def test_each_epoch_has_a_histogram_of_shares_with_its_delta():
     [(1, [1]), (10, range(1, 11)), (12, range(1, 13)), (23, range(1, 24, 2)), (100, range(1, 101, 9))],
 )
 def test_up_to_twelve_epochs_are_chosen_evenly(epochs, shown):
-    figure = figures._gates_figure(gate_rows(epochs), "gates, λ = 1e-4")
+    figure = figures.gates_figure(gate_rows(epochs), "gates, λ = 1e-4")
     assert_readable(figure)
     assert [axes.texts[0].get_text() for axes in figure.axes] == [str(epoch) for epoch in shown]
 
@@ -277,14 +275,4 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_file_repeats_to_the_byte_and_names_no_version(name, tmp_path):
-    first, second = tmp_path / "first.file", tmp_path / "deeper" / "second.file"
-    CALLS[name](first)
-    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
-        CALLS[name](second)
-    assert first.read_bytes() == second.read_bytes()
-    assert set(png_chunks(first.read_bytes())) <= {"IHDR", "pHYs", "IDAT", "IEND"}
-
-
-def test_neither_pyplot_nor_torch_is_imported():
-    code = "import sys, nas.dnal.figures; print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert_nothing_but_a_picture(repeated_bytes(CALLS[name], tmp_path))

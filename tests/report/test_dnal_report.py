@@ -9,7 +9,8 @@ import pytest
 from conftest import Project
 
 from nas.pipeline.errors import UserError
-from nas.report.dnal import Slimmed, section
+from nas.report.contents import Contents, Report, Slimmed
+from nas.report.sections import dnal
 
 RECIPE = {"pretrain.width": 0.0625, "pretrain.epochs": 1, "slim.gate_epochs": 2, "slim.epochs": 2}
 SLIMMED = Slimmed(["vgg16_cifar"], [0.0, 0.01], RECIPE)
@@ -21,13 +22,17 @@ def results(finished: Project, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
+def section(slimmed: Slimmed, results: Path, folder: Path) -> str:
+    return dnal.section(Report(results, Contents({}, [], [], {}, "digits", slimmed), [], folder))
+
+
 def rows(text: str) -> list[list[str]]:
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return lines[2:]
 
 
 def test_ours_are_the_metrics_and_the_papers_stand_below(results: Path, tmp_path: Path) -> None:
-    text = section(SLIMMED, results, tmp_path, "digits")
+    text = section(SLIMMED, results, tmp_path)
     for row, penalty in zip(rows(text), ("0.0", "0.01"), strict=False):
         told = json.loads((results / f"slim/vgg16_cifar-{penalty}/metrics.json").read_text())
         macs, times = row[1].rstrip("×)").split(" (")
@@ -58,11 +63,11 @@ def test_gates_split_and_what_is_kept_is_what_was_open(results: Path) -> None:
 
 
 def test_nothing_is_shown_of_no_backbone(results: Path, tmp_path: Path) -> None:
-    assert section(Slimmed([], [0.0], RECIPE), results, tmp_path, "digits") == ""
-    assert section(Slimmed(["resnet56"], [], RECIPE), results, tmp_path, "digits") == ""
+    assert section(Slimmed([], [0.0], RECIPE), results, tmp_path) == ""
+    assert section(Slimmed(["resnet56"], [], RECIPE), results, tmp_path) == ""
 
 
 def test_a_missing_result_is_named(results: Path, tmp_path: Path) -> None:
     (results / "slim/vgg16_cifar-0.01/channels.csv").unlink()
     with pytest.raises(UserError, match="slim/vgg16_cifar-0.01/channels.csv: is missing or damaged"):
-        section(SLIMMED, results, tmp_path, "digits")
+        section(SLIMMED, results, tmp_path)

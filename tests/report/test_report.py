@@ -11,9 +11,9 @@ from conftest import Project
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import read_csv
-from nas.report.dnal import Slimmed
+from nas.report.contents import Contents, Slimmed
+from nas.report.page import write
 from nas.report.published import pibconv as published
-from nas.report.sections import Contents, write
 
 RECIPES = {
     "Search": {"algorithm": "darts", "order": "second", "epochs": 1, "channels": 2, "layers": 3, "nodes": 1},

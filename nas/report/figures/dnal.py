@@ -12,20 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.scale import FuncScale
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from nas.report.figures import (
-    COLOURS,
-    INK,
-    PAPER,
-    STYLE,
-    WIDTH,
-    _accuracy_axis,
-    _legend_below,
-    _log_axis,
-    _new_figure,
-    _save,
-    _text_width,
-    _tint,
-)
+from nas.report.figures.scales import accuracy_axis, log_axis
+from nas.report.figures.style import COLOURS, INK, PAPER, STYLE, WIDTH, legend_below, new_figure, save, text_width, tint
 
 THRESHOLD = 0.9  # that of nas.dnal.gates, whose import would take torch's
 
@@ -34,7 +22,8 @@ def plot_pareto(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | P
     """Plot accuracy against multiply–adds and against parameters, each point labelled with its penalty.
 
     Points are joined from the smallest penalty to the largest, ours in colour and the paper's in grey; the dense
-    network stands beside them, marked with a diamond. The accuracy axis is that of `nas.report.figures.plot_accuracy`.
+    network stands beside them, marked with a diamond. The accuracy axis is
+    `nas.report.figures.scales.accuracy_axis`.
 
     Parameters
     ----------
@@ -44,7 +33,7 @@ def plot_pareto(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | P
     title : one line above the figure.
     note : what ours was measured on, in small print at the bottom.
     """
-    _save(_pareto_figure(ours, paper, title, note), path)
+    save(pareto_figure(ours, paper, title, note), path)
 
 
 def plot_widths(tables: Mapping[float, Sequence[Mapping]], path: str | Path, *, title: str) -> None:
@@ -65,7 +54,7 @@ def plot_widths(tables: Mapping[float, Sequence[Mapping]], path: str | Path, *, 
     ValueError
         If the layers of two penalties differ.
     """
-    _save(_widths_figure(tables, title), path)
+    save(widths_figure(tables, title), path)
 
 
 def plot_gates(rows: Sequence[Mapping], path: str | Path, *, title: str) -> None:
@@ -80,7 +69,7 @@ def plot_gates(rows: Sequence[Mapping], path: str | Path, *, title: str) -> None
     path : the PNG file to write.
     title : one line above the figure.
     """
-    _save(_gates_figure(rows, title), path)
+    save(gates_figure(rows, title), path)
 
 
 def _lambda(penalty: float) -> str:
@@ -108,10 +97,11 @@ PAPER_INK = "#666666"  # the grey of the paper's lines would be faint for small 
 
 
 @rc_context(STYLE)
-def _pareto_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], title: str, note: str) -> Figure:
+def pareto_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], title: str, note: str) -> Figure:
+    """The figure that `plot_pareto` saves."""
     rows = [*ours, *paper]
     sizes = [size for size in SIZES if any(row[size] is not None for row in rows)]
-    figure = _new_figure(WIDTH, 1.4 + 3.4 * len(sizes))
+    figure = new_figure(WIDTH, 1.4 + 3.4 * len(sizes))
     figure.suptitle(title, weight="bold", parse_math=False)
     panels = figure.subplots(len(sizes), 1, sharey=True, squeeze=False)[:, 0]
     styles = {
@@ -121,12 +111,12 @@ def _pareto_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], title: str
     styles = {name: style for (name, style), of in zip(styles.items(), (paper, ours), strict=True) if of}
     for axes, size in zip(panels, sizes, strict=True):
         axes.set(xlabel=SIZES[size], ylabel="test accuracy (%)")
-        _log_axis(axes.xaxis, [row[size] for row in rows if row[size] is not None])
+        log_axis(axes.xaxis, [row[size] for row in rows if row[size] is not None])
         for name, style in styles.items():
             _plot_penalties(axes, ours if name == "ours" else paper, size, style)
-    _accuracy_axis(panels[0].yaxis, min(row["top1"] for row in rows), max(row["top1"] for row in rows))
+    accuracy_axis(panels[0].yaxis, min(row["top1"] for row in rows), max(row["top1"] for row in rows))
     handles = [Line2D([], [], label=f"{name}, labelled with λ", **style) for name, style in reversed(styles.items())]
-    _legend_below(figure, handles, note)
+    legend_below(figure, handles, note)
     figure.draw_without_rendering()  # which finds the panels' places
     for axes, size in zip(panels, sizes, strict=True):
         _label_points(axes, ours, paper, size)
@@ -206,7 +196,7 @@ def _along(path: np.ndarray) -> np.ndarray:
 
 
 def _places_around(at: np.ndarray, text: str) -> Iterator[_Place]:
-    half = np.array([36 * _text_width(text, LABEL_SIZE), 0.6 * LABEL_SIZE])
+    half = np.array([36 * text_width(text, LABEL_SIZE), 0.6 * LABEL_SIZE])
     for reach in (6, 10, 16, 24, 34, 46, 60, 76):
         for side in SIDES:
             middle = at + side * (half + reach)
@@ -220,14 +210,15 @@ MOST_NAMES = 16
 
 
 @rc_context(STYLE)
-def _widths_figure(tables: Mapping[float, Sequence[Mapping]], title: str) -> Figure:
+def widths_figure(tables: Mapping[float, Sequence[Mapping]], title: str) -> Figure:
+    """The figure that `plot_widths` saves."""
     layers = {tuple(row["layer"] for row in rows) for rows in tables.values()}
     if len(layers) != 1:
         raise ValueError("every penalty must have the same layers, in the same order")
-    figure = _new_figure(WIDTH, 1.9 + 1.3 * len(tables))
+    figure = new_figure(WIDTH, 1.9 + 1.3 * len(tables))
     figure.suptitle(title, weight="bold", parse_math=False)
     panels = figure.subplots(len(tables), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    colours = {"original": _tint(COLOURS[0], 0.25), "kept": COLOURS[0]}
+    colours = {"original": tint(COLOURS[0], 0.25), "kept": COLOURS[0]}
     for axes, (penalty, rows) in zip(panels, sorted(tables.items()), strict=True):
         original, kept = [row["channels"] for row in rows], [row["kept"] for row in rows]
         for name, channels in (("original", original), ("kept", kept)):
@@ -239,7 +230,7 @@ def _widths_figure(tables: Mapping[float, Sequence[Mapping]], title: str) -> Fig
     _gate_axis(panels[-1], *layers)
     root = panels[0].get_yscale() == "function"
     figure.supylabel("channels, square-root scale" if root else "channels", size=11)
-    _legend_below(figure, [Line2D([], [], linewidth=6, color=colour, label=name) for name, colour in colours.items()])
+    legend_below(figure, [Line2D([], [], linewidth=6, color=colour, label=name) for name, colour in colours.items()])
     return figure
 
 
@@ -258,7 +249,7 @@ def _gate_axis(axes: Axes, layers: Sequence[str]) -> None:
     if len(layers) > MOST_NAMES:
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
         return
-    fits = max(_text_width(name, 10) for name in layers) < 0.85 * 5.3 / len(layers)
+    fits = max(text_width(name, 10) for name in layers) < 0.85 * 5.3 / len(layers)
     axes.set_xticks(range(1, len(layers) + 1), layers, rotation=0 if fits else 90, parse_math=False)
 
 
@@ -268,12 +259,13 @@ MOST_EPOCHS, STRIP, STRIP_GAP = 12, 0.46, 0.1  # inches
 
 
 @rc_context(STYLE)
-def _gates_figure(rows: Sequence[Mapping], title: str) -> Figure:
+def gates_figure(rows: Sequence[Mapping], title: str) -> Figure:
+    """The figure that `plot_gates` saves."""
     rows = sorted(rows, key=lambda row: row["epoch"])
     rows = [rows[round(i)] for i in np.linspace(0, len(rows) - 1, min(len(rows), MOST_EPOCHS))]
     above, below = 0.85, 0.6
     height = above + len(rows) * (STRIP + STRIP_GAP) + below
-    figure = _new_figure(WIDTH, height, layout=None)
+    figure = new_figure(WIDTH, height, layout=None)
     figure.suptitle(title, weight="bold", y=1 - 0.12 / height, va="top", parse_math=False)
     sides = {"left": 1.45 / WIDTH, "right": 1 - 0.75 / WIDTH, "bottom": below / height, "top": 1 - above / height}
     panels = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]

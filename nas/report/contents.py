@@ -1,0 +1,101 @@
+"""What a report shows, and what its sections are made from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.report.published import pibconv as published
+from nas.space.genotypes import Label
+
+
+@dataclass(frozen=True)
+class Slimmed:
+    """What DNAL's section shows: backbones, penalties λ_a, and pretrain's and slim's parameters by name."""
+
+    models: Sequence[str]
+    penalties: Sequence[float]
+    recipe: Mapping[str, object]
+
+    @property
+    def cost(self) -> str:
+        """Epochs of the three phases, as the paper's column "search cost" has them."""
+        return f"{self.recipe['pretrain.epochs']}+{self.recipe['slim.gate_epochs']}+{self.recipe['slim.epochs']}"
+
+    @property
+    def dense_cost(self) -> str:
+        """`cost` of the dense network, which has no second phase."""
+        return f"{self.recipe['pretrain.epochs']}+0+{self.recipe['slim.epochs']}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the report shows: names, in the order of the lists in params.yaml.
+
+    Parameters
+    ----------
+    searches : mapping of str to str
+        A found genotype's name, and its folder SPACE-SEED.
+    networks : sequence of (genotype, layers, seeds)
+    gradcam : sequence of str
+        GENOTYPE-LAYERS-SEED.
+    recipes : mapping of str to mapping
+        A heading (Run, Data, Search, Evaluation, Grad-CAM) and the parameters that produced the results.
+    data : str
+        What the results were measured on.
+    slimmed : Slimmed
+    """
+
+    searches: Mapping[str, str]
+    networks: Sequence[tuple[str, int, Sequence[int]]]
+    gradcam: Sequence[str]
+    recipes: Mapping[str, Mapping[str, object]]
+    data: str
+    slimmed: Slimmed
+
+    @property
+    def algorithm(self) -> str:
+        return self.recipes["Search"]["algorithm"]
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seeds that were searched with."""
+        return self.recipes["Search"].get("seeds", [])
+
+    @property
+    def pibconv(self) -> bool:
+        """Whether anything shown is of the PIBConv study, so that its paper's numbers belong beside ours."""
+        labels = map(Label.of, [*self.searches, *(genotype for genotype, _, _ in self.networks)])
+        shown = {label.base for label in labels if label.kind != "all"}
+        return not shown.isdisjoint(published.PIBCONV_NAMES)
+
+    def evaluation(self, rows: Sequence[Mapping]) -> str:
+        """How the accuracies of `rows` came about: ``digits, 8 epochs, C = 16, on cpu``."""
+        recipe, devices = self.recipes["Evaluation"], set().union(*(row["devices"] for row in rows))
+        seeds = max(len(row["seeds"]) for row in rows)
+        repeated = f", mean of {seeds} seeds" if seeds > 1 else ""
+        return f"{self.data}, {recipe['epochs']} epochs, C = {recipe['channels']}, on {listed(devices)}{repeated}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What every section is made from; each draws its figures into `folder` and returns its text, "" for none.
+
+    Parameters
+    ----------
+    results : Path
+        Where the stages left their results.
+    contents : Contents
+    evaluated : sequence of mapping
+        The rows of `nas.pipeline.records.evaluated`, one for each network of the contents.
+    folder : Path
+    """
+
+    results: Path
+    contents: Contents
+    evaluated: Sequence[Mapping]
+    folder: Path
+
+
+def listed(devices: Iterable[str]) -> str:
+    """``cpu and cuda``."""
+    return " and ".join(sorted(set(devices)))

@@ -1,0 +1,46 @@
+"""A section's template, filled in: rows and verdicts come from Python, the words stand in templates/NAME.md.j2."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from nas.space.genotypes import CELLS
+
+
+def render(name: str, **values: object) -> str:
+    """Fill in templates/NAME.md.j2.
+
+    A template breaks its paragraphs into lines as it likes, and leaves blank lines where a part is left out: each
+    paragraph and each item of a list becomes one line, any number of blank lines one.
+    """
+    text = TEMPLATES.get_template(f"{name}.md.j2").render(values)
+    text = re.sub(r"(?<!\n)\n(?!\n|\| |- ) *", " ", text.strip())
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def table(header: str, rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table. Its header is written ``name | another``; columns after the first are aligned to the right."""
+    rule = " | ".join(["---", *["---:"] * header.count(" | ")])
+    lines = [header, rule, *(" | ".join(map(str, row)) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def both_cells(what: str, files: str, kind: str = "png") -> str:
+    """The pictures of a normal and a reduction cell, side by side where there is room."""
+    return " ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items())
+
+
+def accuracy(row: Mapping) -> str:
+    """The test accuracy of one of `Report.evaluated`, with its deviation if there are several seeds."""
+    return f"**{row['accuracy']:.2f}**" + (f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else "")
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.globals |= {"table": table, "both_cells": both_cells}

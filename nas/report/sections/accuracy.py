@@ -1,0 +1,60 @@
+"""The summary, and the evaluated networks: accuracy, size and training."""
+
+from collections.abc import Mapping, Sequence
+
+from nas.pipeline.records import read_rows
+from nas.report.contents import Report
+from nas.report.figures.accuracy import plot_accuracy
+from nas.report.figures.curves import plot_training
+from nas.report.published import pibconv as published
+from nas.report.render import accuracy, render
+from nas.space.genotypes import PUBLISHED, Label
+
+COLUMNS = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
+
+
+def summary(report: Report) -> str:
+    """The most accurate network, in a sentence."""
+    rows = report.evaluated
+    return render(
+        "summary",
+        networks=len(rows),
+        best=max(rows, key=lambda row: row["accuracy"], default=None),
+        recipe=report.contents.evaluation(rows) if rows else None,
+        data=report.contents.data,
+    )
+
+
+def section(report: Report) -> str:
+    """Every network, with the paper's numbers beside ours if anything shown is of its study."""
+    if not report.evaluated:
+        return ""
+    contents, recipe = report.contents, report.contents.evaluation(report.evaluated)
+    paper = [row._asdict() for row in published.PIBCONV_TABLE_1] if contents.pibconv else []
+    note = f"ours: {recipe}" + (f"; paper: {published.PIBCONV_RECIPE}" if paper else "")
+    plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
+    runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in contents.networks for seed in seeds]
+    histories = {run: read_rows(report.results / "evaluate" / run / "history.csv", COLUMNS) for run in runs}
+    plot_training(histories, report.folder / "training.png")
+    return render(
+        "accuracy",
+        rows=_rows(report.evaluated, paper),
+        recipe=recipe,
+        source=published.PIBCONV_SOURCE if paper else None,
+        published=PUBLISHED,
+        seeds=contents.seeds,
+        single_blocks=any(Label.of(row["genotype"]).kind == "all" for row in report.evaluated),
+    )
+
+
+def _rows(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> list[tuple]:
+    """A row a network; each of our numbers is followed by the paper's where `paper` holds any."""
+    papers = {(row["genotype"], row["layers"]): row for row in paper}
+    rows = []
+    for row in ours:
+        values = (accuracy(row), f"{row['params']:.4g}", f"{row['gmac']:.4g}")
+        same = papers.get((row["genotype"], row["layers"]))
+        theirs = (f"*{same['accuracy']:.2f}*", f"*{same['params']:g}*", f"*{same['gmac']:.3f}*") if same else 3 * ("–",)
+        pairs = [value for pair in zip(values, theirs, strict=True) for value in pair] if paper else values
+        rows.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
+    return rows

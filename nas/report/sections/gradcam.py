@@ -1,0 +1,59 @@
+"""Heat maps of the networks, and what the heat is worth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nas.pipeline.records import damaged, read_json
+from nas.report.contents import Report, listed
+from nas.report.figures.gradcam import gradcam_grid
+from nas.report.render import render
+
+SCORES = ("confidence", "drop", "other_drop", "random_drop")
+
+
+def section(report: Report) -> str:
+    """The maps in a grid, and how much each network's confidence drops where they are removed."""
+    networks = report.contents.gradcam
+    if not networks:
+        return ""
+    recipe, evaluation = report.contents.recipes["Grad-CAM"], report.contents.recipes["Evaluation"]
+    folders = {network: report.results / "gradcam" / network for network in networks}
+    scores = [read_json(folder / "metrics.json", (*SCORES, "images"), ("device",)) for folder in folders.values()]
+    trained = f"{report.contents.data}, {evaluation['epochs']} epochs"
+    _draw(report, networks, f"{recipe['method']}; {trained}")
+    return render(
+        "gradcam",
+        method=recipe["method"],
+        rows=[
+            (network, *(f"{100 * score[key]:.1f}" for key in SCORES))
+            for network, score in zip(networks, scores, strict=True)
+        ],
+        images=scores[0]["images"],
+        removed=100 * recipe["removed"],
+        trained=trained,
+        devices=listed(score["device"] for score in scores),
+    )
+
+
+def _draw(report: Report, networks: Sequence[str], note: str) -> None:
+    """A row of inputs, and one of maps for each network with the classes that it predicts."""
+    folders = {network: report.results / "gradcam" / network / "pictures" for network in networks}
+    keys = (("confidence",), ("class", "predicted"))
+    told = {network: read_json(folder / "predictions.json", *keys, many=True) for network, folder in folders.items()}
+    columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
+    rows = [("input", _pictures(folders[networks[0]], "input", len(columns)), None)]
+    for network in networks:
+        genotype, layers, _ = network.rsplit("-", 2)
+        captions = [f"{entry['predicted']}: {100 * entry['confidence']:.0f} %" for entry in told[network]]
+        rows.append((f"{genotype}, {layers} layers", _pictures(folders[network], "heat", len(columns)), captions))
+    gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
+
+
+def _pictures(folder: Path, kind: str, count: int) -> list[np.ndarray]:
+    try:
+        return [np.asarray(Image.open(folder / f"{i}-{kind}.png").convert("RGB")) for i in range(count)]
+    except OSError as error:
+        raise damaged(folder, error) from None

@@ -1,0 +1,43 @@
+"""From one search space to the next: the genotype of each, beside Fig. 1 of the PIBConv paper."""
+
+from collections.abc import Iterable, Mapping
+
+from nas.report.contents import Report
+from nas.report.figures.roadmap import plot_roadmap
+from nas.report.published import pibconv as published
+from nas.report.render import accuracy, render
+from nas.space.spaces import SPACES
+
+
+def section(report: Report) -> str:
+    """The spaces in their own order, if the genotypes of at least two were evaluated with equally many layers."""
+    rows = sorted(_deepest(report, SPACES), key=lambda row: list(SPACES).index(row["genotype"]))
+    if len(rows) < 2:
+        return ""
+    papers = {step.space: step for step in published.PIBCONV_FIG_1}
+    steps, lines = [], []
+    for row in rows:
+        paper = papers.get(row["genotype"])
+        theirs = {"paper_accuracy": paper and paper.accuracy, "paper_gmac": paper and paper.gmac}
+        steps.append({key: row[key] for key in ("accuracy", "deviation", "gmac")} | {"name": row["genotype"]} | theirs)
+        shown = (f"*{paper.accuracy:.2f}*", f"*{paper.gmac:g}*") if paper else ("–", "–")
+        lines.append((row["genotype"], accuracy(row), shown[0], f"{row['gmac']:.4g}", shown[1], f"{row['params']:.4g}"))
+    recipe = f"ours: {rows[0]['layers']} layers, {report.contents.evaluation(rows)}"
+    note = f"{recipe}; paper: {published.PIBCONV_FIG_1_RECIPE}"
+    plot_roadmap(steps, report.folder / "roadmap.png", note=note)
+    return render(
+        "roadmap",
+        rows=lines,
+        algorithm=report.contents.algorithm,
+        seeds=report.contents.seeds,
+        recipe=recipe,
+        source=published.PIBCONV_FIG_1_SOURCE,
+    )
+
+
+def _deepest(report: Report, names: Iterable[str]) -> list[Mapping]:
+    """The rows of the genotypes `names` at the largest layer count that all evaluated of them share."""
+    rows = [row for row in report.evaluated if row["genotype"] in names]
+    depths = [{row["layers"] for row in rows if row["genotype"] == name} for name in {row["genotype"] for row in rows}]
+    shared = set.intersection(*depths) if depths else set()
+    return [row for row in rows if row["layers"] == max(shared)] if shared else []

@@ -1,0 +1,96 @@
+"""The searches: scores, curves, warnings, and how the choice of operations evolves in each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nas.pipeline.records import read_json, read_rows
+from nas.report.contents import Report, listed
+from nas.report.figures.alphas import plot_alphas, plot_decision
+from nas.report.figures.animation import animate_cell
+from nas.report.figures.curves import plot_error, plot_search
+from nas.report.render import render
+from nas.space.genotypes import CELLS, favourite, load
+
+SCORES = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
+SKIPS = ("skips_normal", "skips_reduce")
+COLUMNS = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
+ALPHAS = ("epoch", "cell", "edge", "operation", "weight")
+
+
+def section(report: Report) -> str:
+    """All searches in a table, then each by itself."""
+    if not report.contents.searches:
+        return ""
+    recipe = report.contents.recipes["Search"]
+    if report.contents.algorithm == "random":
+        return render("search", recipe=recipe)
+    folders = {name: report.results / "search" / folder for name, folder in report.contents.searches.items()}
+    scores = {
+        name: read_json(folder / "metrics.json", (*SCORES, *SKIPS), ("device",)) for name, folder in folders.items()
+    }
+    histories = {name: read_rows(folder / "history.csv", COLUMNS) for name, folder in folders.items()}
+    plot_search(histories, report.folder / "search.png")
+    plot_error(histories, report.folder / "search_error.png")
+    return render(
+        "search",
+        recipe=recipe,
+        data=report.contents.data,
+        devices=listed(score["device"] for score in scores.values()),
+        rows=[
+            (name, *(f"{score[key]:.2f}" for key in SCORES), *(score[key] for key in SKIPS))
+            for name, score in scores.items()
+        ],
+        collapsed=_collapsed(scores, 2 * recipe["nodes"]),
+        searches=[_evolution(report, name, folder) for name, folder in folders.items()],
+    )
+
+
+def _collapsed(scores: Mapping[str, Mapping], edges: int) -> list[dict]:
+    """The cells of which skip connections hold at least half of the edges."""
+    return [
+        {"search": name, "cell": title, "skips": score[f"skips_{cell}"], "edges": edges}
+        for name, score in scores.items()
+        for cell, title in CELLS.items()
+        if 2 * score[f"skips_{cell}"] >= edges
+    ]
+
+
+def _evolution(report: Report, name: str, folder: Path) -> dict:
+    """Draw the softmax weights of a search; return what its subsection tells of them."""
+    rows = read_rows(folder / "alphas.csv", ALPHAS)
+    found = load(report.results / "genotypes" / f"{name}.json")
+    operations = dict.fromkeys(row["operation"] for row in rows)
+    skippable = "skip_connect" in operations and bool(operations.keys() - {"none", "skip_connect"})
+    tables = {}
+    for cell, title in CELLS.items():
+        own = [row for row in rows if row["cell"] == cell]
+        kept = [f"{state}-{2 + i // 2}" for i, (_, state) in enumerate(getattr(found, cell))]
+        heading, files = f"{name}: {title}", f"{name}-{cell}"
+        animate_cell(own, report.folder / f"evolution-{files}.gif", title=heading)
+        plot_alphas(own, report.folder / f"alphas-{files}.png", title=heading)
+        if skippable:
+            plot_decision(own, kept, report.folder / f"decision-{files}.png", title=heading)
+        tables[title] = _final_weights(own, kept)
+    return {"name": name, "operations": operations, "tables": tables, "skippable": skippable}
+
+
+def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> list[tuple]:
+    """A row an edge, the strongest operation other than none in bold, the edges of the genotype in bold."""
+    last = max(row["epoch"] for row in rows)
+    edges: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["epoch"] == last:
+            edges.setdefault(row["edge"], {})[row["operation"]] = row["weight"]
+    lines = []
+    for edge, weights in edges.items():
+        best = favourite(weights)
+        shown = (f"**{weight:.3f}**" if name == best else f"{weight:.3f}" for name, weight in weights.items())
+        lines.append((f"**{_edge(edge)}**" if edge in kept else _edge(edge), *shown))
+    return lines
+
+
+def _edge(edge: str) -> str:
+    """``1-3`` as ``cₖ₋₁ → node 1``."""
+    names = {"0": "cₖ₋₂", "1": "cₖ₋₁"}
+    source, target = (names.get(state, f"node {int(state) - 2}") for state in edge.split("-"))
+    return f"{source} → {target}"
