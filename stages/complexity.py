@@ -28,7 +28,7 @@ def main(params: Params, name: str) -> None:
     from nas.data import prepare as data
     from nas.networks.complexity import count
     from nas.networks.network import Network
-    from nas.pipeline.files import write_csv, write_json
+    from nas.pipeline.records import BlockCost, NetworkCost
     from nas.report.published import pibconv as published
     from nas.space.genotypes import load
 
@@ -38,9 +38,8 @@ def main(params: Params, name: str) -> None:
     ours = [(g, n, p.channels, shape, classes, p.stem) for g in p.genotypes for n in p.layers]
     papers = (published.PIBCONV_CHANNELS, published.PIBCONV_IMAGE, published.PIBCONV_CLASSES, "cifar")
     paper = [(row.genotype, row.layers, *papers) for row in published.PIBCONV_TABLE_1]
-    rows, metrics = [], {}
+    rows = []
     for table, networks in (("evaluated", ours), ("pibconv_table_1", paper)):
-        metrics[table] = {}
         for genotype, layers, channels, image, classes, stem in networks:
             network = Network(
                 load(f"results/genotypes/{genotype}.json"),
@@ -50,15 +49,10 @@ def main(params: Params, name: str) -> None:
                 in_channels=image[0],
                 stem=stem,
             )
-            cost = vars(count(network, image))
-            size = "x".join(map(str, image))
-            rows.append(
-                {"table": table, "genotype": genotype, "layers": layers, "channels": channels, "image": size, **cost}
-            )
-            metrics[table][f"{genotype}-{layers}"] = cost
-    write_csv("results/complexity/table.csv", rows)
-    write_csv("results/complexity/blocks.csv", blocks())
-    write_json("results/complexity/metrics.json", metrics)
+            which = {"table": table, "genotype": genotype, "layers": layers, "channels": channels}
+            rows.append(which | {"image": "x".join(map(str, image))} | vars(count(network, image)))
+    NetworkCost.write("results/complexity/table.csv", rows)
+    BlockCost.write("results/complexity/blocks.csv", blocks())
 
 
 if __name__ == "__main__":

@@ -13,43 +13,45 @@ from nas.pipeline.stage import run
 if TYPE_CHECKING:
     from nas.space.genotypes import Genotype
 
-
 Weights = tuple[list[str], dict[str, list[list[float]]]]
 
 
 def final_weights(params: Params) -> dict[tuple[str, int], Weights]:
     """What every search ended with, by space and seed."""
-    from nas.pipeline.errors import UserError, reason
-    from nas.pipeline.files import read_csv
+    from nas.pipeline.records import Alphas, damaged
     from nas.space import genotypes
 
     ends = {}
     for space, seed in itertools.product(params.search.spaces, params.search.seeds):
-        table = Path("results/search") / f"{space}-{seed}" / "alphas.csv"
+        table, remedy = Path("results/search") / f"{space}-{seed}" / "alphas.csv", f"run search@{space}-{seed} again"
+        rows = Alphas.read(table, remedy).to_dict("records")
         try:
-            ends[space, seed] = genotypes.final_weights(read_csv(table))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{table}: is missing or damaged ({reason(error)}); run search@{space}-{seed} again"
-            ) from None
+            ends[space, seed] = genotypes.final_weights(rows)
+        except ValueError as error:
+            raise damaged(table, error, remedy) from None
     return ends
 
 
-def preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Genotype], params: Params) -> dict:
+def write_preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Genotype], params: Params) -> None:
     """What each search prefers and, of a space searched with several seeds, whether its choice repeats."""
     from nas.analysis.preference import Preference, repeatability
+    from nas.pipeline.files import whole_folder
+    from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
     from nas.space.genotypes import found_name
 
-    seeds, metrics = params.search.seeds, {"searches": {}, "spaces": {}}
-    if params.search.algorithm == "random":  # which prefers nothing
-        return metrics
-    for (space, seed), (operations, cells) in ends.items():
-        told = {cell: Preference(operations, weights).summary() for cell, weights in cells.items()}
-        metrics["searches"][found_name(space, seed, seeds)] = told
+    seeds, cells, operations, spaces = params.search.seeds, [], [], []
+    for (space, seed), (names, weights) in ends.items() if params.search.algorithm != "random" else ():
+        for cell, of_cell in weights.items():
+            preference, which = Preference(names, of_cell), {"genotype": found_name(space, seed, seeds), "cell": cell}
+            cells.append(which | preference.summary())
+            operations += [which | row for row in preference.by_operation()]
         if seed == seeds[-1] and len(seeds) > 1:
-            genotypes = [found[found_name(space, other, seeds)] for other in seeds]
-            metrics["spaces"][space] = repeatability(operations, genotypes)
-    return metrics
+            told = repeatability(names, [found[found_name(space, other, seeds)] for other in seeds])
+            spaces += [{"space": space, "cell": cell} | row for cell, row in told.items()]
+    with whole_folder("results/preference") as folder:
+        CellPreference.write(folder / "cells.csv", cells)
+        OperationPreference.write(folder / "operations.csv", operations)
+        Repeatability.write(folder / "repeatability.csv", spaces)
 
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
@@ -74,13 +76,13 @@ def main(params: Params, name: str) -> None:
     found = {found_name(*which, params.search.seeds): derive_from_weights(*end) for which, end in ends.items()}
     known = PUBLISHED | found
     known |= {label: made(label, known, params) for label in params.evaluate.genotypes}
-    with whole_folder("results/genotypes") as folder:
+    with whole_folder("results/genotypes") as folder, whole_folder("results/cells") as drawings:
         for label, genotype in known.items():
             write_json(folder / f"{label}.json", genotype.to_dict())
             for cell, title in CELLS.items():
                 edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
-                draw_cell(edges, concat, folder / f"{label}-{cell}.png", title=f"{label}: {title}")
-    write_json("results/preference/metrics.json", preferences(ends, found, params))
+                draw_cell(edges, concat, drawings / f"{label}-{cell}.png", title=f"{label}: {title}")
+    write_preferences(ends, found, params)
 
 
 if __name__ == "__main__":

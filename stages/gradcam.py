@@ -23,7 +23,7 @@ def main(params: Params, name: str, network: str) -> None:
     from nas.data.streaming import cpus
     from nas.networks.network import load
     from nas.pipeline.errors import UserError
-    from nas.pipeline.files import write_json
+    from nas.pipeline.records import GradCam
     from nas.training import loop as training
 
     p = params.gradcam
@@ -53,7 +53,8 @@ def main(params: Params, name: str, network: str) -> None:
     )
     results = Path("results/gradcam") / network
     _draw(results / "pictures", model, prepared, shown, p.classes, p.method)
-    write_json(results / "metrics.json", vars(merit) | {"images": len(chosen), "device": training.device_name(device)})
+    told = GradCam(**vars(merit), images=len(chosen), device=training.device_name(device))
+    told.write(results / "metrics.json")
 
 
 def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
@@ -74,7 +75,8 @@ def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, class
 
     from nas.analysis import gradcam as explain
     from nas.data import prepare as data
-    from nas.pipeline.files import whole_folder, write_json
+    from nas.pipeline.files import whole_folder
+    from nas.pipeline.records import Prediction
 
     images, labels = prepared.test.take(shown), prepared.test.labels[shown].tolist()
     normalised = data.normalise(images, prepared.mean, prepared.std)
@@ -84,11 +86,11 @@ def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, class
         for i, (picture, overlay) in enumerate(zip(explain.pictures(images), overlays, strict=True)):
             Image.fromarray(picture).save(temporary / f"{i}-input.png")
             Image.fromarray(overlay).save(temporary / f"{i}-heat.png")
-        columns = [
-            {"class": label, "predicted": prepared.classes[k], "confidence": confidence}
+        rows = [
+            {"true_class": label, "predicted_class": prepared.classes[k], "confidence": confidence}
             for label, (k, confidence) in zip(classes, told, strict=True)
         ]
-        write_json(temporary / "predictions.json", columns)
+        Prediction.write(temporary / "predictions.csv", rows)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ class Preference:
     @property
     def chosen(self) -> dict[str, int]:
         """How often each operation stands in the cell that is derived."""
-        return chosen(self.operations, [strongest(self.operations, self.weights)])
+        counts = Counter(operation for operation, _ in strongest(self.operations, self.weights))
+        return {name: counts[name] for name in self._tables[0]}
 
     @property
     def verdict(self) -> str:
@@ -94,16 +95,15 @@ class Preference:
         leader = favourite(self.weights_mean)
         return f"prefers {leader}" if self.leads[leader] >= MOST_EDGES * len(self._tables) else "a mix"
 
-    def summary(self) -> dict:
-        """Every property above by its name."""
-        names = ("margin", "entropy", "leads", "chosen", "weights_mean", "weights_max", "verdict")
-        return {name: getattr(self, name) for name in names}
+    def summary(self) -> dict[str, float | str]:
+        """What there is to tell of the cell: margin, entropy and verdict."""
+        return {name: getattr(self, name) for name in ("margin", "entropy", "verdict")}
 
-
-def chosen(operations: Sequence[str], cells: Sequence[Sequence[Edge]]) -> dict[str, int]:
-    """How often each operation other than ``none`` stands in `cells`."""
-    counts = Counter(operation for cell in cells for operation, _ in cell)
-    return {name: counts[name] for name in operations if name != "none"}
+    def by_operation(self) -> list[dict[str, str | float]]:
+        """Of each operation: operation, leads, chosen, weight_mean and weight_max."""
+        columns = {"leads": self.leads, "chosen": self.chosen}
+        columns |= {"weight_mean": self.weights_mean, "weight_max": self.weights_max}
+        return [{"operation": name} | {key: of[name] for key, of in columns.items()} for name in self._tables[0]]
 
 
 def agreement(cells: Sequence[Sequence[Edge]]) -> float:
@@ -135,10 +135,10 @@ def repeatability(operations: Sequence[str], genotypes: Sequence[Genotype]) -> d
     Returns
     -------
     dict
-        For normal and reduce: chosen (how often each operation, over all seeds), agreement, chance (the agreement to
-        expect of genotypes drawn uniformly), p_value (the probability that as many such genotypes agree at least as
-        much, from `DRAWS` draws) and verdict: "repeats" if that is at most `SIGNIFICANT`, "not told from chance" if it
-        is more; "too few seeds to tell" if it would be more even if all agreed, "no choice" among one operation.
+        For normal and reduce: agreement, chance (the agreement to expect of genotypes drawn uniformly), p_value (the
+        probability that as many such genotypes agree at least as much, from `DRAWS` draws) and verdict: "repeats" if
+        that is at most `SIGNIFICANT`, "not told from chance" if it is more; "too few seeds to tell" if it would be
+        more even if all agreed, "no choice" among one operation.
     """
     nodes, names = len(genotypes[0].normal) // 2, [name for name in operations if name != "none"]
     source = Random(0)
@@ -155,7 +155,6 @@ def repeatability(operations: Sequence[str], genotypes: Sequence[Genotype]) -> d
         if len(names) == 1 or p_value([ours[0]] * len(ours)) > SIGNIFICANT:
             verdict = "too few seeds to tell" if len(names) > 1 else "no choice"
         found[cell] = {
-            "chosen": chosen(operations, ours),
             "agreement": agreement(ours),
             "chance": mean(2 / (2 + node) for node in range(nodes)) / len(names),
             "p_value": p,

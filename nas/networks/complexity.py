@@ -1,12 +1,20 @@
 """What a network costs: parameters and multiply-adds."""
 
+import re
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU)
-POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+from nas.pipeline.errors import UserError
+
+COUNTED = ("conv1d", "conv2d", "conv3d", "linear")
+# Other functions of torch that multiply matrices, by their names
+NOT_COUNTED = re.compile(r"\w*(matmul|mm|mv|dot|attention\w*)_*|conv_\w+|bilinear|inner|einsum|(lstm|gru|rnn)\w*")
 
 
 @dataclass(frozen=True)
@@ -23,42 +31,67 @@ class Complexity:
 
 
 def count(model: nn.Module, input_size: tuple[int, int, int]) -> Complexity:
-    """Count `model` in eval mode on one image of `input_size` = (channels, height, width); the model stays as it is."""
-    macs = conv_macs = 0
+    """Count `model` in eval mode on one image of `input_size` = (channels, height, width); the model stays as it is.
 
-    def add(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal macs, conv_macs
-        products = _products(module, output)
-        conv_macs += products
-        macs += products + _other_macs(module, inputs[0], output)
+    Imports ptflops, which takes seconds: for a part of it alone see `params` and `conv_macs`.
 
+    Raises
+    ------
+    UserError
+        If the model multiplies matrices in a way that is not counted, such as attention.
+    """
+    products = conv_macs(model, input_size)
+    from ptflops import get_model_complexity_info
+
+    with torch.no_grad():
+        macs, _ = get_model_complexity_info(
+            deepcopy(model),
+            input_size,
+            print_per_layer_stat=False,
+            as_strings=False,
+            backend_specific_config={"count_functional": False},
+        )
+    if macs < products:
+        raise UserError(
+            f"{type(model).__name__}: ptflops counts {macs} multiply-adds, but convolutions and linear layers alone "
+            f"have {products}: it knows torch.nn's own modules, not subclasses of them or functions"
+        )
+    return Complexity(params(model), macs, products)
+
+
+def params(model: nn.Module) -> int:
+    """Learned parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def conv_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
+    """Multiply-adds of convolutions and linear layers alone, as in `count`, which says more."""
     training = [module for module in model.modules() if module.training]
-    hooks = [module.register_forward_hook(add) for module in model.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _Products() as products:
             model.eval()(torch.zeros(1, *input_size, device=next(model.parameters()).device))
     finally:
-        for hook in hooks:
-            hook.remove()
         for module in training:
             module.training = True
-    return Complexity(sum(p.numel() for p in model.parameters()), macs, conv_macs)
+    return products.macs
 
 
-def _products(module: nn.Module, output: Tensor) -> int:
-    """Each output element of a convolution or linear layer costs as many multiply-adds as one filter has weights."""
-    return output.numel() * module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
+class _Products(TorchFunctionMode):
+    """Adds up the multiply-adds of all convolutions and linear layers that are computed inside."""
 
+    macs = 0
 
-def _other_macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
-    """What ptflops counts besides products: SiLU, the sigmoid and a layer norm's scale are nothing to it."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return output.numel() if module.bias is not None else 0
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return x.numel() * (2 if module.affine else 1)
-    if isinstance(module, POOLING + (nn.LayerNorm,)):
-        return x.numel()
-    return output.numel() if isinstance(module, ACTIVATIONS) else 0
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output, name = function(*args, **(kwargs or {})), getattr(function, "__name__", "")
+        if name in COUNTED:  # each element costs as many multiply-adds as one filter has weights
+            weight: Tensor = args[1] if len(args) > 1 else kwargs["weight"]
+            self.macs += output.numel() * weight[0].numel()
+        elif NOT_COUNTED.fullmatch(name):
+            raise UserError(
+                f"the network calls torch's {name}, whose multiply-adds are not counted: "
+                "nas/networks/complexity.py knows convolutions and linear layers alone"
+            )
+        return output
 
 
 def conv_weights(model: nn.Module) -> int:

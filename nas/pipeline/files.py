@@ -71,9 +71,9 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
     return rows
 
 
-def require_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+def require_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Raise ValueError unless each of `rows`, at least one, has a value in all of `columns`."""
-    if not rows or not all(row.get(column) for row in rows for column in columns):
+    if not rows or any(row.get(column) in (None, "") for row in rows for column in columns):
         raise ValueError(f"not every row has the columns {', '.join(columns)}")
 
 

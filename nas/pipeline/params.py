@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.reader import ReaderError
 
-from nas.pipeline.errors import UserError, nearest, reason, suggest
+from nas.pipeline import dvc_yaml
+from nas.pipeline.errors import UserError, nearest, suggest
 from nas.pipeline.files import write_text
 from nas.space.genotypes import PUBLISHED, Label, found_name
 from nas.space.spaces import SPACES
@@ -286,7 +284,7 @@ def load(path: str | Path = PATH) -> Params:
     UserError
         In one line: the key, its value, what is allowed and, for a name, the nearest known one.
     """
-    return check(_read_yaml(Path(path)), path)
+    return check(dvc_yaml.read(Path(path)), path)
 
 
 def check(tree: object, source: str | Path = PATH) -> Params:
@@ -303,27 +301,6 @@ def check(tree: object, source: str | Path = PATH) -> Params:
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in unknown)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(" ".join(f"{source}: {_explain(found[0])}{more}".split())) from None
-
-
-def _read_yaml(path: Path, kind: str = "safe") -> Any:
-    try:
-        reader = YAML(typ=kind, pure=True)
-        reader.preserve_quotes = True
-        return reader.load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run in the project's folder, where params.yaml lies") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not text in UTF-8") from None
-    except ReaderError as error:
-        raise UserError(f"{path}: is not valid YAML: character {error.position + 1}: {error.reason}") from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = " ".join(str(error.problem).split())
-        raise UserError(f"{path}: line {mark.line + 1} is not valid YAML: {problem}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: holds a value that is not valid YAML: {reason(error)}") from None
 
 
 _MESSAGES = {
@@ -393,33 +370,36 @@ def preset(name: str, path: str | Path = PATH) -> None:
     UserError
         If there is no such preset, the result is not valid, or `path` has changes that git does not hold.
     """
-    tree = _preset_tree(name, [])
-    check(_plain(tree), f"{PRESETS / name}.yaml")
+    from ruamel.yaml import YAML  # which keeps comments
+
+    text, yaml = StringIO(), YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.dump(_preset_tree(name, [], yaml), text)
+    check(dvc_yaml.parse(text.getvalue()), f"{PRESETS / name}.yaml")
     if _uncommitted(Path(path)):
         raise UserError(
             f"{path}: has changes that git does not hold; commit them or undo them (git restore {path}) first"
         )
-    text = StringIO()
-    writer = YAML()
-    writer.width = 1000
-    writer.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    writer.dump(tree, text)
     write_text(path, text.getvalue())
 
 
-def _preset_tree(name: str, above: list[str]) -> Any:
-    """The whole tree of a preset; `above` are those that extend it."""
+def _preset_tree(name: str, above: list[str], yaml: Any) -> Any:
+    """The whole tree of a preset, as `yaml` reads it with its comments; `above` are those that extend it."""
     names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
     if name not in names or name in above:
         trouble = "extends itself" if name in above else f"is no preset: {suggest(name, names)}"
         raise UserError(f"{PRESETS / above[-1]}.yaml: extends: {name} {trouble}" if above else f"{name} {trouble}")
-    found = _read_yaml(PRESETS / f"{name}.yaml", "rt")
+    file = PRESETS / f"{name}.yaml"
+    dvc_yaml.read(file)  # whose errors are one line
+    found = yaml.load(file.read_text(encoding="utf-8"))
     if name == "default":
         return found
     if not isinstance(found, dict):
-        raise UserError(f"{PRESETS / name}.yaml: must hold keys of presets/default.yaml, not {_shown(found)}")
-    tree = _preset_tree(found.pop("extends", "default"), [*above, name])
-    _overlay(tree, found, f"{PRESETS / name}.yaml: ")
+        raise UserError(f"{file}: must hold keys of presets/default.yaml, not {_shown(found)}")
+    tree = _preset_tree(found.pop("extends", "default"), [*above, name], yaml)
+    _overlay(tree, found, f"{file}: ")
     return tree
 
 
@@ -431,18 +411,6 @@ def _overlay(tree: Any, changes: dict, where: str) -> None:
             _overlay(tree[key], value, f"{where}{key}.")
         else:
             tree[key] = value
-
-
-def _plain(tree: Any) -> Any:
-    """The round-trip tree as plain Python values, as a fresh reading of its text would give."""
-    if isinstance(tree, dict):
-        return {str(key): _plain(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_plain(value) for value in tree]
-    for kind in (bool, int, float, str):
-        if isinstance(tree, kind):
-            return kind(tree)
-    return tree
 
 
 def _uncommitted(path: Path) -> bool:

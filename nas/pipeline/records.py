@@ -1,69 +1,300 @@
-"""What the stages left in results/, read and checked."""
+"""What the stages leave in results/: a typed record for each kind of file, so that a column's name stands in one place.
 
+A `Metrics` is one mapping in a JSON file, whose numbers `dvc metrics` shows; a `Row` is one of a CSV table. Both write
+their file whole, and tell in one line what is wrong with one that they cannot read.
+"""
+
+from __future__ import annotations
+
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nas.pipeline.errors import UserError, reason
-from nas.pipeline.files import read_csv, require_columns
+from nas.pipeline.files import write_json, write_text
 
-TEXTS = ("cell", "edge", "operation", "layer")
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-
-def damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: is missing or damaged ({reason(error)}); `dvc repro` makes it anew")
-
-
-def read_json(path: Path, numbers: Sequence[str] = (), texts: Sequence[str] = (), *, many: bool = False) -> Any:
-    """A mapping, or `many` in a list, each with `numbers` and `texts` as keys of such values.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or something else.
-    """
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        holders = read if many and isinstance(read, list) and read else [read]
-        for key, kind in [*((key, int | float) for key in numbers), *((key, str) for key in texts)]:
-            if not all(isinstance(holder, dict) and isinstance(holder.get(key), kind) for holder in holders):
-                raise ValueError(f"it lacks {key}")
-        return read
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from None
+REPRO = "`dvc repro` makes it anew"
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict]:
-    """A CSV table's rows, its numbers as numbers (`TEXTS` apart); `columns` are those that it must have.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or something else.
-    """
-    try:
-        rows = read_csv(path)
-        require_columns(rows, columns)
-        return [{k: int(v) if k == "epoch" else v if k in TEXTS else float(v) for k, v in row.items()} for row in rows]
-    except (OSError, ValueError, TypeError) as error:
-        raise damaged(path, error) from None
+def damaged(path: str | Path, error: Exception, remedy: str = REPRO) -> UserError:
+    return UserError(f"{path}: is missing or damaged ({reason(error)}); {remedy}")
 
 
-def evaluated(results: Path, genotype: str, layers: int, seeds: Sequence[int]) -> dict:
-    """One network's scores, averaged over its seeds: accuracy ± deviation and top5 in percent, params in millions."""
-    folders = [results / "evaluate" / f"{genotype}-{layers}-{seed}" for seed in seeds]
-    runs = [read_json(folder / "metrics.json", ("top1", "top5", "params", "gmac"), ("device",)) for folder in folders]
-    top1 = [run["top1"] for run in runs]
-    return {
-        "genotype": genotype,
-        "layers": layers,
-        "seeds": seeds,
-        "accuracy": mean(top1),
-        "deviation": stdev(top1) if len(top1) > 1 else 0.0,
-        "top5": mean(run["top5"] for run in runs),
-        "params": runs[0]["params"] / 1e6,
-        "gmac": runs[0]["gmac"],
-        "devices": {run["device"] for run in runs},
-    }
+class Record(BaseModel):
+    """Takes every field, of exactly its type, and no other."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Metrics(Record):
+    def write(self, path: str | Path) -> None:
+        write_json(path, self.model_dump())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """What `write` wrote; keys that are no fields are passed over.
+
+        Raises
+        ------
+        UserError
+            If the file is missing or something else.
+        """
+        try:
+            read = json.loads(Path(path).read_text(encoding="utf-8"))
+            known = {key: read[key] for key in cls.model_fields if key in read} if isinstance(read, dict) else {}
+            return cls.model_validate(known)
+        except ValidationError as error:
+            raise damaged(path, ValueError(f"it lacks {error.errors()[0]['loc'][0]}")) from None
+        except (OSError, ValueError) as error:
+            raise damaged(path, error) from None
+
+
+class Row(Record):
+    may_be_empty: ClassVar[bool] = False  # whether a table of it may have no rows
+
+    @classmethod
+    def write(cls, path: str | Path, rows: Iterable[Mapping]) -> None:
+        """Write `rows` under a header line, numbers with their full precision, None as an empty cell."""
+        import pandas as pd
+
+        dumped = [cls.model_validate(row).model_dump() for row in rows]
+        table = pd.DataFrame(dumped, columns=list(cls.model_fields), dtype=object)
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+    @classmethod
+    def read(cls, path: str | Path, remedy: str = REPRO) -> DataFrame:
+        """What `write` wrote, each column of its field's type; columns that are no fields are passed over.
+
+        Raises
+        ------
+        UserError
+            If the file is missing or something else, or a cell is empty; it ends with `remedy`.
+        """
+        try:
+            return cls._parse(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise damaged(path, error, remedy) from None
+
+    @classmethod
+    def _parse(cls, text: str) -> DataFrame:
+        import pandas as pd
+
+        columns = list(cls.model_fields)
+        if not text.endswith("\n"):
+            raise ValueError("it ends within a line" if text else "it has no rows")
+        table = pd.read_csv(io.StringIO(text), dtype=object, na_values=[""], keep_default_na=False, index_col=False)
+        if table.empty and not cls.may_be_empty:
+            raise ValueError("it has no rows")
+        if not set(columns) <= set(table) or table[columns].isna().any(axis=None):
+            raise ValueError(f"not every row has the columns {', '.join(columns)}")
+        return table[columns].astype({name: field.annotation for name, field in cls.model_fields.items()})
+
+
+# search
+
+
+class Search(Metrics):
+    """The supernet after the last epoch, losses and top-1 in percent; of the softmax weights, entropies in nats."""
+
+    train_loss: float
+    train_top1: float
+    valid_loss: float
+    valid_top1: float
+    entropy_normal: float
+    entropy_reduce: float
+    skips_normal: int
+    skips_reduce: int
+    device: str
+
+
+class SearchHistory(Row):
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_top1: float
+    valid_loss: float
+    valid_top1: float
+    entropy_normal: float
+    entropy_reduce: float
+    skips_normal: int
+    skips_reduce: int
+
+
+class Drawn(Metrics):
+    """In the place of `Search`, where the genotype was drawn at random."""
+
+    skips_normal: int
+    skips_reduce: int
+
+
+class DrawnHistory(Row):
+    """In the place of `SearchHistory`; DVC's plot looks for the column `valid_top1`."""
+
+    epoch: int
+    valid_top1: None
+    skips_normal: int
+    skips_reduce: int
+
+
+class Alphas(Row):
+    """Softmax weights; an edge is SOURCE-TARGET, numbers of states."""
+
+    epoch: int
+    cell: str
+    edge: str
+    operation: str
+    weight: float
+
+
+# derive
+
+
+class CellPreference(Row):
+    """How clearly a search's weights speak for an operation, by `nas.analysis.preference`."""
+
+    may_be_empty = True
+    genotype: str
+    cell: str
+    margin: float
+    entropy: float
+    verdict: str
+
+
+class OperationPreference(Row):
+    """On how many edges of a cell an operation is the strongest and how often it is chosen, and its weights."""
+
+    may_be_empty = True
+    genotype: str
+    cell: str
+    operation: str
+    leads: int
+    chosen: int
+    weight_mean: float
+    weight_max: float
+
+
+class Repeatability(Row):
+    """Whether searches of a space that differ by their seed alone agree."""
+
+    may_be_empty = True
+    space: str
+    cell: str
+    agreement: float
+    chance: float
+    p_value: float
+    verdict: str
+
+
+# evaluate, pretrain, slim
+
+
+class Evaluation(Metrics):
+    """On the test images after the last epoch, in percent."""
+
+    top1: float
+    top5: float
+    loss: float
+    device: str
+
+
+class Pretraining(Evaluation):
+    """With what the network costs."""
+
+    params: int
+    conv_macs: int
+
+
+class Slimming(Pretraining):
+    """With how many times that the whole network costs."""
+
+    params_ratio: float
+    conv_macs_ratio: float
+
+
+class History(Row):
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_top1: float
+    test_loss: float
+    test_top1: float
+    test_top5: float
+
+
+def scores(history: Sequence[Mapping]) -> dict[str, float]:
+    """The last epoch of a `History` as `Evaluation` and its kind name it: top1, top5, loss."""
+    return {name: history[-1][f"test_{name}"] for name in ("top1", "top5", "loss")}
+
+
+class Channels(Row):
+    """How many channels a gate lets pass."""
+
+    layer: str
+    channels: int
+    kept: int
+
+
+class Gates(Row):
+    """How many gate values lay in each of the equal parts of [0, 1] after an epoch; none of the dense network."""
+
+    may_be_empty = True
+    epoch: int
+    scale: float
+    bin: int
+    count: int
+
+
+# complexity
+
+
+class NetworkCost(Row):
+    """`table` is evaluated or pibconv_table_1; the image is CHANNELSxHEIGHTxWIDTH; as `nas.networks.complexity`."""
+
+    table: str
+    genotype: str
+    layers: int
+    channels: int
+    image: str
+    params: int
+    macs: int
+    conv_macs: int
+
+
+class BlockCost(Row):
+    """The weights of a block of convolutions, as built and as the paper's equation says."""
+
+    operation: str
+    expansion: float
+    kernel: int
+    channels: int
+    weights: int
+    equation: float
+
+
+# gradcam
+
+
+class GradCam(Metrics):
+    """Mean softmax probability of the images' own classes, and what it loses; see `nas.analysis.gradcam`."""
+
+    confidence: float
+    drop: float
+    other_drop: float
+    random_drop: float
+    images: int
+    device: str
+
+
+class Prediction(Row):
+    """What a network takes the image of a class for, and with which softmax probability."""
+
+    true_class: str
+    predicted_class: str
+    confidence: float

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
+from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.published import pibconv as published
 from nas.space.genotypes import Label
 
@@ -86,7 +88,7 @@ class Report:
         Where the stages left their results.
     contents : Contents
     evaluated : sequence of mapping
-        The rows of `nas.pipeline.records.evaluated`, one for each network of the contents.
+        The rows of `evaluated`, one for each network of the contents.
     folder : Path
     """
 
@@ -99,3 +101,45 @@ class Report:
 def listed(devices: Iterable[str]) -> str:
     """``cpu and cuda``."""
     return " and ".join(sorted(set(devices)))
+
+
+def evaluated(results: Path, networks: Iterable[tuple[str, int, Sequence[int]]]) -> list[dict]:
+    """Of each network its scores, averaged over its seeds, and its cost.
+
+    Accuracy ± deviation and top5 are in percent, params in millions, gmac in 10⁹ multiply-adds.
+    """
+    costs = network_costs(results, "evaluated", networks) if networks else []
+    rows = []
+    for (genotype, layers, seeds), cost in zip(networks, costs, strict=True):
+        folders = [results / "evaluate" / f"{genotype}-{layers}-{seed}" for seed in seeds]
+        runs = [Evaluation.read(folder / "metrics.json") for folder in folders]
+        row = {
+            "genotype": genotype,
+            "layers": layers,
+            "seeds": seeds,
+            "accuracy": mean(run.top1 for run in runs),
+            "deviation": stdev(run.top1 for run in runs) if len(runs) > 1 else 0.0,
+            "top5": mean(run.top5 for run in runs),
+            "params": cost.params / 1e6,
+            "gmac": cost.macs / 1e9,
+            "devices": {run.device for run in runs},
+        }
+        rows.append(row)
+    return rows
+
+
+def network_costs(results: Path, table: str, networks: Iterable[tuple[str, int, ...]]) -> list[NetworkCost]:
+    """The rows of the complexity table's part `table` that are of `networks`: genotype, layers and what else.
+
+    Raises
+    ------
+    UserError
+        If one of them is not there.
+    """
+    path = results / "complexity" / "table.csv"
+    rows = [NetworkCost(**row) for row in NetworkCost.read(path).to_dict("records")]
+    costs = {(row.genotype, row.layers): row for row in rows if row.table == table}
+    try:
+        return [costs[genotype, layers] for genotype, layers, *_ in networks]
+    except KeyError as error:
+        raise damaged(path, ValueError("it lacks {}-{}".format(*error.args[0]))) from None

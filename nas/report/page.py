@@ -9,8 +9,7 @@ from markdown import markdown
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import whole_folder, write_text
-from nas.pipeline.records import evaluated
-from nas.report.contents import Contents, Report
+from nas.report.contents import Contents, Report, evaluated
 from nas.report.render import TEMPLATES
 from nas.report.sections import (
     accuracy,
@@ -50,11 +49,11 @@ def write(results: Path, contents: Contents) -> None:
     UserError
         If a result that `contents` names is missing or damaged.
     """
-    rows = [evaluated(results, *network) for network in contents.networks]
+    rows = evaluated(results, contents.networks)
     with whole_folder(results / "figures") as folder:
         report = Report(results, contents, rows, folder)
         text = "\n\n".join(part for part in (section(report) for section in SECTIONS) if part) + "\n"
-        html = page(text, {"figures": folder, "genotypes": results / "genotypes"})
+        html = page(text, {"figures": folder, "cells": results / "cells"})
     write_text(results / "report.md", text)
     write_text(results / "report.html", html)
 

@@ -69,6 +69,16 @@ def test_what_is_chosen_is_what_the_genotype_holds():
     assert Preference(THREE, weights).chosen == {"ds_conv": 1, "mb_conv": 2, "fused_mb_conv": 1}
 
 
+def test_what_is_told_of_a_cell_and_of_each_operation():
+    told = Preference(("none", "a", "b"), [[0.9, 0.08, 0.02], [0.5, 0.2, 0.3]])
+    assert told.summary() == {"margin": pytest.approx(0.4), "entropy": told.entropy, "verdict": "a mix"}
+    a, b = told.by_operation()
+    means, most = {"a": 0.6, "b": 0.4}, {"a": 0.8, "b": 0.6}
+    for name, row in (("a", a), ("b", b)):
+        weights = {"weight_mean": pytest.approx(means[name]), "weight_max": pytest.approx(most[name])}
+        assert row == {"operation": name, "leads": 1, "chosen": 1} | weights
+
+
 def test_agreement_counts_edges_with_node_state_and_operation():
     one = (("a", 0), ("b", 1), ("a", 0), ("a", 1))
     other = (("b", 1), ("a", 0), ("a", 0), ("b", 1))  # the first node's in another order; of the second, one edge
@@ -95,7 +105,6 @@ def test_genotypes_that_agree_repeat_and_random_ones_do_not(monkeypatch):
         assert told["agreement"] == 1
         assert told["p_value"] < 0.01
         assert told["verdict"] == "repeats"
-        assert sum(told["chosen"].values()) == 24
     verdicts = [
         told["verdict"]
         for i in range(15)

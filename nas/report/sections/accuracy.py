@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from nas.pipeline.records import read_rows
+from nas.pipeline.records import History
 from nas.report.contents import Report
 from nas.report.figures.accuracy import plot_accuracy
 from nas.report.figures.curves import plot_training
 from nas.report.published import pibconv as published
 from nas.report.render import accuracy, render
 from nas.space.genotypes import PUBLISHED, Label
-
-COLUMNS = ("epoch", "train_top1", "train_loss", "test_top1", "test_loss")
 
 
 def summary(report: Report) -> str:
@@ -34,7 +32,8 @@ def section(report: Report) -> str:
     note = f"ours: {recipe}" + (f"; paper: {published.PIBCONV_RECIPE}" if paper else "")
     plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
     runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in contents.networks for seed in seeds]
-    histories = {run: read_rows(report.results / "evaluate" / run / "history.csv", COLUMNS) for run in runs}
+    tables = {run: History.read(report.results / "evaluate" / run / "history.csv") for run in runs}
+    histories = {run: table.to_dict("records") for run, table in tables.items()}
     plot_training(histories, report.folder / "training.png")
     return render(
         "accuracy",

@@ -1,26 +1,19 @@
 """What the PIBConv paper's networks and blocks cost, counted here and in the paper."""
 
-from nas.pipeline.records import damaged, read_json, read_rows
-from nas.report.contents import Report
+from nas.pipeline.records import BlockCost
+from nas.report.contents import Report, network_costs
 from nas.report.published import pibconv as published
 from nas.report.render import render
-
-BLOCKS = ("operation", "expansion", "kernel", "channels", "weights", "equation")
 
 
 def networks(report: Report) -> str:
     """Every network of the paper's Table 1."""
     if not report.contents.pibconv:
         return ""
-    path = report.results / "complexity" / "metrics.json"
-    counted = read_json(path)
-    rows = []
-    for row in published.PIBCONV_TABLE_1:
-        try:
-            ours = counted["pibconv_table_1"][f"{row.genotype}-{row.layers}"]
-            params, gmac, conv_gmac = ours["params"] / 1e6, ours["macs"] / 1e9, ours["conv_macs"] / 1e9
-        except (KeyError, TypeError):
-            raise damaged(path, ValueError(f"it lacks {row.genotype}-{row.layers}")) from None
+    papers, rows = published.PIBCONV_TABLE_1, []
+    costs = network_costs(report.results, "pibconv_table_1", [(row.genotype, row.layers) for row in papers])
+    for row, ours in zip(papers, costs, strict=True):
+        params, gmac, conv_gmac = ours.params / 1e6, ours.macs / 1e9, ours.conv_macs / 1e9
         differences = [f"{100 * (a / b - 1):+.1f} %" for a, b in ((params, row.params), (gmac, row.gmac))]
         pairs = (f"{params:.4f}", f"*{row.params:g}*", f"{gmac:.4f}", f"*{row.gmac:.3f}*")
         rows.append((row.genotype, row.layers, *pairs, *differences, f"{conv_gmac:.4f}"))
@@ -31,14 +24,14 @@ def blocks(report: Report) -> str:
     """The weights of each block, beside what the paper's equations say."""
     if not report.contents.pibconv:
         return ""
-    counted = read_rows(report.results / "complexity" / "blocks.csv", BLOCKS)
+    counted = BlockCost.read(report.results / "complexity" / "blocks.csv").to_dict("records")
     convnext = {row["kernel"]: row["weights"] for row in counted if row["operation"].startswith("convnext")}
     rows = [
         (
             row["operation"],
             f"{row['expansion']:g}",
-            f"{row['kernel']:g}",
-            f"{row['weights']:.0f}",
+            row["kernel"],
+            row["weights"],
             f"*{row['equation']:.0f}*",
             f"{row['weights'] - row['equation']:+.0f}",
             f"{row['weights'] / convnext[row['kernel']]:.2f}",

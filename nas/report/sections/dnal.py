@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.pipeline.records import read_json, read_rows
+from nas.pipeline.records import Channels, Gates, Slimming
 from nas.report.contents import Report, Slimmed, listed
 from nas.report.figures.dnal import plot_gates, plot_pareto, plot_widths
 from nas.report.published import dnal as published
 from nas.report.render import render
-
-SCORES = ("top1", "top5", "params", "macs", "params_ratio", "macs_ratio")
 
 
 def section(report: Report) -> str:
@@ -24,8 +22,8 @@ def _backbone(report: Report, model: str) -> dict:
     """Draw the figures of a backbone; return what its subsection tells."""
     slimmed = report.contents.slimmed
     folders = {penalty: report.results / "slim" / f"{model}-{penalty}" for penalty in slimmed.penalties}
-    ours = {penalty: read_json(path / "metrics.json", SCORES, ("device",)) for penalty, path in folders.items()}
-    devices = listed(row["device"] for row in ours.values())
+    ours = {penalty: Slimming.read(path / "metrics.json") for penalty, path in folders.items()}
+    devices = listed(row.device for row in ours.values())
     recipe = f"{report.contents.data}, width {slimmed.recipe['pretrain.width']:g}, {slimmed.cost} epochs, on {devices}"
     _draw_pareto(slimmed, model, ours, report.folder, f"ours: {recipe}")
     gated = {penalty: path for penalty, path in folders.items() if penalty}
@@ -34,9 +32,9 @@ def _backbone(report: Report, model: str) -> dict:
     return {"model": model, "rows": rows, "recipe": recipe, "penalties": list(gated)}
 
 
-def _draw_pareto(slimmed: Slimmed, model: str, ours: Mapping[float, Mapping], folder: Path, note: str) -> None:
+def _draw_pareto(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming], folder: Path, note: str) -> None:
     points = [
-        {"penalty": penalty, "top1": row["top1"], "macs": row["macs"] / 1e6, "params": row["params"] / 1e6}
+        {"penalty": penalty, "top1": row.top1, "macs": row.conv_macs / 1e6, "params": row.params / 1e6}
         for penalty, row in ours.items()
     ]
     # Narrower networks than the paper's would lie far from its points.
@@ -50,21 +48,21 @@ def _draw_gates(model: str, folders: Mapping[float, Path], folder: Path) -> None
     """Draw what became of the gates with each penalty."""
     if not folders:
         return
-    widths = {penalty: _widths(path / "channels.csv") for penalty, path in folders.items()}
+    widths = {penalty: Channels.read(path / "channels.csv").to_dict("records") for penalty, path in folders.items()}
     plot_widths(widths, folder / f"widths-{model}.png", title=f"{model}: channels kept")
     for penalty, path in folders.items():
         title = f"{model}, λ = {penalty:g}: gates"
         plot_gates(_histograms(path / "gates.csv"), folder / f"gates-{model}-{penalty}.png", title=title)
 
 
-def _ours(slimmed: Slimmed, ours: Mapping[float, Mapping]) -> list[tuple]:
+def _ours(slimmed: Slimmed, ours: Mapping[float, Slimming]) -> list[tuple]:
     return [
         (
             f"**{penalty:g}**" if penalty else "**0** (dense)",
-            f"{row['macs'] / 1e6:.4g} ({row['macs_ratio']:.2f}×)",
-            f"{row['params'] / 1e6:.4g} ({row['params_ratio']:.2f}×)",
-            f"**{row['top1']:.2f}**",
-            f"{row['top5']:.2f}",
+            f"{row.conv_macs / 1e6:.4g} ({row.conv_macs_ratio:.2f}×)",
+            f"{row.params / 1e6:.4g} ({row.params_ratio:.2f}×)",
+            f"**{row.top1:.2f}**",
+            f"{row.top5:.2f}",
             slimmed.cost if penalty else slimmed.dense_cost,
         )
         for penalty, row in ours.items()
@@ -86,15 +84,7 @@ def _papers(model: str) -> list[tuple]:
     return rows
 
 
-def _widths(path: Path) -> list[dict]:
-    rows = read_rows(path, ("layer", "channels", "kept"))
-    return [row | {"channels": int(row["channels"]), "kept": int(row["kept"])} for row in rows]
-
-
 def _histograms(path: Path) -> list[dict]:
     """The rows of gates.csv, an entry an epoch: epoch, scale and counts."""
-    epochs: dict[int, dict] = {}
-    for row in read_rows(path, ("epoch", "scale", "bin", "count")):
-        entry = epochs.setdefault(row["epoch"], {"epoch": row["epoch"], "scale": row["scale"], "counts": []})
-        entry["counts"].append(int(row["count"]))
-    return list(epochs.values())
+    epochs = Gates.read(path).groupby(["epoch", "scale"])["count"]
+    return [{"epoch": epoch, "scale": scale, "counts": list(counts)} for (epoch, scale), counts in epochs]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nas.pipeline.records import damaged, read_json
+from nas.pipeline.records import GradCam, Prediction, damaged
 from nas.report.contents import Report, listed
 from nas.report.figures.gradcam import gradcam_grid
 from nas.report.render import render
@@ -21,7 +21,7 @@ def section(report: Report) -> str:
         return ""
     recipe, evaluation = report.contents.recipes["Grad-CAM"], report.contents.recipes["Evaluation"]
     folders = {network: report.results / "gradcam" / network for network in networks}
-    scores = [read_json(folder / "metrics.json", (*SCORES, "images"), ("device",)) for folder in folders.values()]
+    scores = [GradCam.read(folder / "metrics.json").model_dump() for folder in folders.values()]
     trained = f"{report.contents.data}, {evaluation['epochs']} epochs"
     _draw(report, networks, f"{recipe['method']}; {trained}")
     return render(
@@ -41,13 +41,13 @@ def section(report: Report) -> str:
 def _draw(report: Report, networks: Sequence[str], note: str) -> None:
     """A row of inputs, and one of maps for each network with the classes that it predicts."""
     folders = {network: report.results / "gradcam" / network / "pictures" for network in networks}
-    keys = (("confidence",), ("class", "predicted"))
-    told = {network: read_json(folder / "predictions.json", *keys, many=True) for network, folder in folders.items()}
-    columns = [f"class {entry['class']}" if entry["class"].isdigit() else entry["class"] for entry in told[networks[0]]]
+    tables = {network: Prediction.read(folder / "predictions.csv") for network, folder in folders.items()}
+    classes = tables[networks[0]]["true_class"]
+    columns = [f"class {name}" if name.isdigit() else name for name in classes]
     rows = [("input", _pictures(folders[networks[0]], "input", len(columns)), None)]
     for network in networks:
         genotype, layers, _ = network.rsplit("-", 2)
-        captions = [f"{entry['predicted']}: {100 * entry['confidence']:.0f} %" for entry in told[network]]
+        captions = [f"{row.predicted_class}: {100 * row.confidence:.0f} %" for row in tables[network].itertuples()]
         rows.append((f"{genotype}, {layers} layers", _pictures(folders[network], "heat", len(columns)), captions))
     gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
 

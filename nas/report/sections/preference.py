@@ -1,56 +1,73 @@
 """Does a search prefer an operation, and would another seed have it prefer the same?"""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from nas.analysis.preference import RULE, SIGNIFICANT
-from nas.pipeline.records import damaged, read_json
+from nas.pipeline.records import CellPreference, OperationPreference, Repeatability, damaged
 from nas.report.contents import Report
 from nas.report.render import render
-from nas.space.genotypes import CELLS
+from nas.space.genotypes import CELLS, Label
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 
 def section(report: Report) -> str:
     """What stage derive found of each search and of each space; nothing of a random one, which prefers nothing."""
     if not report.contents.searches or report.contents.algorithm == "random":
         return ""
-    path = report.results / "preference" / "metrics.json"
-    told = read_json(path)
+    folder = report.results / "preference"
+    cells = CellPreference.read(folder / "cells.csv").set_index(["genotype", "cell"])
+    operations = OperationPreference.read(folder / "operations.csv")
+    repeats = Repeatability.read(folder / "repeatability.csv")
+
+    def of(cell: str, genotypes: Iterable[str]) -> DataFrame:
+        """What is told of each operation in one kind of cell of some genotypes."""
+        rows = operations[(operations["cell"] == cell) & operations["genotype"].isin(genotypes)]
+        return rows.set_index("operation")
+
     try:
         rows = [
-            _preferred(f"{name}, {title}", told["searches"][name][cell])
+            _preferred(f"{name}, {title}", cells.loc[(name, cell)], of(cell, [name]))
             for name in report.contents.searches
             for cell, title in CELLS.items()
         ]
-        repeats = [
-            _repeated(f"{space}, {title}", cells[cell])
-            for space, cells in told["spaces"].items()
-            for cell, title in CELLS.items()
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise damaged(path, ValueError(f"it lacks {error}")) from None
-    return render("preference", rows=rows, repeats=repeats, rule=RULE, significant=SIGNIFICANT)
+    except (KeyError, ValueError) as error:
+        raise damaged(folder, ValueError(f"it lacks {error}")) from None
+    found = {
+        space: [name for name in report.contents.searches if Label.of(name).base == space] for space in repeats["space"]
+    }
+    repeated = [
+        _repeated(f"{told.space}, {CELLS[told.cell]}", told, of(told.cell, found[told.space]))
+        for told in repeats.itertuples()
+    ]
+    return render("preference", rows=rows, repeats=repeated, rule=RULE, significant=SIGNIFICANT)
 
 
-def _preferred(name: str, told: Mapping) -> tuple[str, ...]:
-    largest = max(told["weights_max"], key=told["weights_max"].get)
+def _preferred(name: str, told: Series, operations: DataFrame) -> tuple[str, ...]:
+    largest = operations["weight_max"].idxmax()
     return (
         name,
         f"**{told['verdict']}**",
         f"{told['margin']:.3f}",
         f"{told['entropy']:.3f}",
-        _ranked(told["weights_mean"], ".3f", most=3),
-        f"{largest} {told['weights_max'][largest]:.3f}",
-        _ranked(told["leads"]),
-        _ranked(told["chosen"]),
+        _ranked(operations["weight_mean"], ".3f", most=3),
+        f"{largest} {operations['weight_max'][largest]:.3f}",
+        _ranked(operations["leads"]),
+        _ranked(operations["chosen"]),
     )
 
 
-def _repeated(name: str, told: Mapping) -> tuple[str, ...]:
-    shares = (f"{100 * told['agreement']:.0f} %", f"{100 * told['chance']:.0f} %", f"{told['p_value']:.3f}")
-    return (name, f"**{told['verdict']}**", *shares, _ranked(told["chosen"]))
+def _repeated(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str, ...]:
+    shares = (f"{100 * told.agreement:.0f} %", f"{100 * told.chance:.0f} %", f"{told.p_value:.3f}")
+    chosen = operations["chosen"].groupby("operation", sort=False).sum()
+    return (name, f"**{told.verdict}**", *shares, _ranked(chosen))
 
 
-def _ranked(values: Mapping[str, float], form: str = "", most: int | None = None) -> str:
+def _ranked(values: Series, form: str = "", most: int | None = None) -> str:
     """``b 3, a 1``: from the largest down, at most so many, zeros left out."""
     ranked = sorted(values.items(), key=lambda item: -item[1])[:most]
     return ", ".join(f"{name} {value:{form}}" for name, value in ranked if value)

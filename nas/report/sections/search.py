@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nas.pipeline.records import read_json, read_rows
+from nas.pipeline.records import Alphas, Search, SearchHistory
 from nas.report.contents import Report, listed
 from nas.report.figures.alphas import plot_alphas, plot_decision
 from nas.report.figures.animation import animate_cell
@@ -13,8 +13,6 @@ from nas.space.genotypes import CELLS, favourite, load
 
 SCORES = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
 SKIPS = ("skips_normal", "skips_reduce")
-COLUMNS = ("epoch", "train_top1", "train_loss", "valid_top1", "valid_loss")
-ALPHAS = ("epoch", "cell", "edge", "operation", "weight")
 
 
 def section(report: Report) -> str:
@@ -25,10 +23,9 @@ def section(report: Report) -> str:
     if report.contents.algorithm == "random":
         return render("search", recipe=recipe)
     folders = {name: report.results / "search" / folder for name, folder in report.contents.searches.items()}
-    scores = {
-        name: read_json(folder / "metrics.json", (*SCORES, *SKIPS), ("device",)) for name, folder in folders.items()
-    }
-    histories = {name: read_rows(folder / "history.csv", COLUMNS) for name, folder in folders.items()}
+    scores = {name: Search.read(folder / "metrics.json").model_dump() for name, folder in folders.items()}
+    tables = {name: SearchHistory.read(folder / "history.csv") for name, folder in folders.items()}
+    histories = {name: table.to_dict("records") for name, table in tables.items()}
     plot_search(histories, report.folder / "search.png")
     plot_error(histories, report.folder / "search_error.png")
     return render(
@@ -57,7 +54,7 @@ def _collapsed(scores: Mapping[str, Mapping], edges: int) -> list[dict]:
 
 def _evolution(report: Report, name: str, folder: Path) -> dict:
     """Draw the softmax weights of a search; return what its subsection tells of them."""
-    rows = read_rows(folder / "alphas.csv", ALPHAS)
+    rows = Alphas.read(folder / "alphas.csv").to_dict("records")
     found = load(report.results / "genotypes" / f"{name}.json")
     operations = dict.fromkeys(row["operation"] for row in rows)
     skippable = "skip_connect" in operations and bool(operations.keys() - {"none", "skip_connect"})
