@@ -3,7 +3,7 @@
 Both sides run in fresh processes, a step of each in turns; a table shows the medians, and benchmarks/results/NAME.json
 keeps them with every sample. A ratio is plain / ours: above 1 the library is faster, or needs less memory; of time, it
 is the median over the pairs of steps. Both sides compute in float32 under the settings of
-``nas.training.loop.choose_device``.
+``nas.training.device.choose_device``.
 """
 
 import datetime

@@ -110,7 +110,7 @@ def versions(answer: dict) -> dict:
 def describe(machine: dict, versions: dict) -> str:
     """One line for below a table."""
     of = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
-    device = "" if machine["device"] == "cpu" else f"; {machine['device']}"
+    device = "" if machine["device"].startswith("cpu") else f"; {machine['device']}"
     return f"{of}{device}; " + ", ".join(f"{name} {version}" for name, version in versions.items())
 
 

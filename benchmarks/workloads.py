@@ -27,7 +27,9 @@ from nas.networks.supernet import Supernet
 from nas.search import loop as search
 from nas.space.genotypes import PUBLISHED, Genotype
 from nas.space.spaces import SPACES, SearchSpace
-from nas.training import loop as training
+from nas.training.device import choose_device, device_name
+from nas.training.loop import train
+from nas.training.recipe import Recipe
 
 CLASSES = 10
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -157,8 +159,8 @@ def our_search(
     return batches.seconds()
 
 
-def recipe(precision: int | str = 32) -> training.Recipe:
-    return training.Recipe(epochs=1, learning_rate_min=0.0, gradient_clip=5.0, precision=precision, **SEARCH)
+def recipe(precision: int | str = 32) -> Recipe:
+    return Recipe(epochs=1, learning_rate_min=0.0, gradient_clip=5.0, precision=precision, **SEARCH)
 
 
 def alpha_recipe(order: str) -> search.AlphaRecipe:
@@ -190,7 +192,7 @@ def our_evaluation(
         _genotype(genotype, nodes), channels=channels, layers=layers, num_classes=CLASSES, auxiliary=True
     ).to(device)
     batches, test_batches = _repeated(device, steps, batch, size), Repeated(random_batch(device, 2, size), 1)
-    training.train(network, batches, test_batches, recipe(), auxiliary_weight=0.4, seed=0)
+    train(network, batches, test_batches, recipe(), auxiliary_weight=0.4, seed=0)
     return batches.seconds()
 
 
@@ -285,7 +287,7 @@ def _peak_memory() -> int:
 def _answer(workload: str, setting: dict, device: str, threads: int, steps: int) -> dict:
     """Seconds of each step, the peak of memory above what the interpreter and its modules hold, GB, and versions."""
     torch.manual_seed(0)
-    chosen = training.choose_device(device, threads)
+    chosen = choose_device(device, threads)
     if chosen.type == "cuda":
         torch.cuda.init()
     before = psutil.Process().memory_info().rss
@@ -294,7 +296,7 @@ def _answer(workload: str, setting: dict, device: str, threads: int, steps: int)
     return {
         "seconds": seconds,
         "memory_gb": memory / 1e9,
-        "device": training.device_name(chosen),
+        "device": device_name(chosen),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
 

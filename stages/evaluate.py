@@ -1,39 +1,34 @@
 """Train the network that a genotype stands for, and test it: python -m stages.evaluate GENOTYPE LAYERS SEED."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.pipeline.files import write_csv, write_json
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
+if TYPE_CHECKING:
+    from nas.networks.network import Network
+    from nas.training.context import Context
 
-def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
+
+def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[dict]]:
+    """The trained network and its history."""
     import torch
 
-    from nas.data import prepare as data
-    from nas.data.streaming import cpus
-    from nas.networks.complexity import count
-    from nas.networks.network import Network, check_image, save
+    from nas.networks.network import Network, check_image
     from nas.space.genotypes import load
-    from nas.training import distributed
-    from nas.training import loop as training
+    from nas.training import loop
+    from nas.training.recipe import Recipe
 
-    p = params.evaluate
-    device = training.choose_device(params.device, params.threads)
-    if not distributed.start(device, params.devices, params.nodes):
-        return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    p, prepared = context.params.evaluate, context.prepared
     check_image(p.stem, prepared.shape)
     found = load(f"results/genotypes/{genotype}.json")
-    run_seed = training.seed_for(params.seed, name)
-    settings = p.model_dump(exclude={"genotypes", "layers", "seeds"}) | {
-        "genotype": found.to_dict(),
-        "seed": run_seed,
-        **training.conditions(params, device),
-    }
-    key = training.result_key("data/prepared", settings)
+    settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict())
 
-    torch.manual_seed(run_seed)
+    torch.manual_seed(context.seed)
     network = Network(
         found,
         channels=p.channels,
@@ -42,27 +37,30 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         in_channels=prepared.shape[0],
         auxiliary=p.auxiliary > 0,
         stem=p.stem,
-    ).to(device)
-    history = training.train(
+    ).to(context.device)
+    history = loop.train(
         network,
         prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(prepared.test, batch_size=p.batch_size),
-        training.Recipe.of(settings),
+        Recipe.of(settings),
         auxiliary_weight=p.auxiliary,
         drop_path=p.drop_path,
-        seed=run_seed,
-        key=key,
-        name=name,
+        seed=context.seed,
+        key=context.key(settings),
+        name=context.name,
     )
+    return network, history
 
-    if not distributed.finish():
-        return
 
-    run_name = f"{genotype}-{layers}-{seed}"
+def record(context: Context, run_name: str, network: Network, history: list[dict]) -> None:
+    """Save the network; write its history, its scores and what it costs."""
+    from nas.networks.complexity import count
+    from nas.networks.network import save
+    from nas.training.device import device_name
+
     save(network, f"models/evaluate/{run_name}.safetensors")
     network.auxiliary = None  # it serves training alone, so it does not count
-    cost = count(network, prepared.shape)
-    last = history[-1]
+    cost, last = count(network, context.prepared.shape), history[-1]
     results = Path("results/evaluate") / run_name
     write_csv(results / "history.csv", history)
     metrics = {
@@ -71,10 +69,18 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
         "loss": last["test_loss"],
         "params": cost.params,
         "gmac": cost.macs / 1e9,
-        "device": training.device_name(device),
+        "device": device_name(context.device),
     }
     write_json(results / "metrics.json", metrics)
-    training.remove_checkpoints(name)
+
+
+def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
+    from nas.training.context import begin
+
+    if context := begin(params, name):
+        network, history = train(context, genotype, layers)
+        if context.finish():
+            record(context, f"{genotype}-{layers}-{seed}", network, history)
 
 
 if __name__ == "__main__":

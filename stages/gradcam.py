@@ -24,10 +24,10 @@ def main(params: Params, name: str, network: str) -> None:
     from nas.networks.network import load
     from nas.pipeline.errors import UserError
     from nas.pipeline.records import GradCam
-    from nas.training import loop as training
+    from nas.training.device import choose_device, device_name, seed_for
 
     p = params.gradcam
-    device = training.choose_device(params.device, params.threads)
+    device = choose_device(params.device, params.threads)
     prepared = data.load("data/prepared", device, cpus())
     model = load(f"models/evaluate/{network}.safetensors").to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
@@ -39,7 +39,7 @@ def main(params: Params, name: str, network: str) -> None:
     if p.images is not None:
         if p.images > len(chosen):
             raise UserError(f"gradcam.images: {p.images} is more than the {len(chosen)} test images there are")
-        generator = torch.Generator().manual_seed(training.seed_for(params.seed, "gradcam"))
+        generator = torch.Generator().manual_seed(seed_for(params.seed, "gradcam"))
         chosen = data.stratified(test.labels.cpu(), p.images, generator).to(device)
     merit = explain.confidence_drop(
         model,
@@ -49,11 +49,11 @@ def main(params: Params, name: str, network: str) -> None:
         std=prepared.std,
         method=p.method,
         removed=p.removed,
-        seed=training.seed_for(params.seed, "gradcam"),
+        seed=seed_for(params.seed, "gradcam"),
     )
     results = Path("results/gradcam") / network
     _draw(results / "pictures", model, prepared, shown, p.classes, p.method)
-    told = GradCam(**vars(merit), images=len(chosen), device=training.device_name(device))
+    told = GradCam(**vars(merit), images=len(chosen), device=device_name(device))
     told.write(results / "metrics.json")
 
 

@@ -1,62 +1,76 @@
 """DNAL's first phase, once for each backbone: python -m stages.pretrain MODEL."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.pipeline.files import whole_file, write_csv, write_json
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def main(params: Params, name: str, model: str) -> None:
+    from nas.training.context import Context
+
+
+def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
+    """The trained network, its gates open, and its history."""
     import torch
-    from safetensors.torch import save_file
 
-    from nas.data import prepare as data
-    from nas.data.streaming import cpus
     from nas.dnal.backbones import build
-    from nas.dnal.gates import plain
     from nas.dnal.phases import fitting
-    from nas.networks.complexity import count
-    from nas.training import distributed
-    from nas.training import loop as training
+    from nas.training import loop
+    from nas.training.recipe import Recipe
 
-    p = params.pretrain
-    device = training.choose_device(params.device, params.threads)
-    if not distributed.start(device, params.devices, params.nodes):
-        return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
-    seed = training.seed_for(params.seed, name)
-    settings = p.model_dump() | {
-        "seed": seed,
-        **training.conditions(params, device),
-        "learning_rate_min": 0.0,
-        "milestones": (),  # the learning rate stays
-    }
-    key = training.result_key("data/prepared", settings)
-    torch.manual_seed(seed)
-    network = build(model, width=p.width, **fitting(prepared)).to(device)
-    history = training.train(
+    p, prepared = context.params.pretrain, context.prepared
+    settings = context.settings(p, learning_rate_min=0.0, milestones=())  # the learning rate stays
+    torch.manual_seed(context.seed)
+    network = build(model, width=p.width, **fitting(prepared)).to(context.device)
+    history = loop.train(
         network,
         prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(prepared.test, batch_size=p.batch_size),
-        training.Recipe.of(settings),
-        seed=seed,
-        key=key,
-        name=name,
+        Recipe.of(settings),
+        seed=context.seed,
+        key=context.key(settings),
+        name=context.name,
     )
-    if not distributed.finish():
-        return
+    return network, history
+
+
+def record(context: Context, model: str, network: nn.Module, history: list[dict]) -> None:
+    """Save the weights; write the history, the scores and what the network costs."""
+    from safetensors.torch import save_file
+
+    from nas.dnal.gates import plain
+    from nas.networks.complexity import count
+    from nas.training.device import device_name
+
     with whole_file(f"models/pretrain/{model}.safetensors") as temporary:
         save_file(network.state_dict(), temporary)
-    cost, last = count(plain(network), prepared.shape), history[-1]
+    cost, last = count(plain(network), context.prepared.shape), history[-1]
     results = Path("results/pretrain") / model
     write_csv(results / "history.csv", history)
-    metrics = {"top1": last["test_top1"], "top5": last["test_top5"], "loss": last["test_loss"]}
-    write_json(
-        results / "metrics.json",
-        metrics | {"params": cost.params, "macs": cost.conv_macs, "device": training.device_name(device)},
-    )
-    training.remove_checkpoints(name)
+    metrics = {
+        "top1": last["test_top1"],
+        "top5": last["test_top5"],
+        "loss": last["test_loss"],
+        "params": cost.params,
+        "macs": cost.conv_macs,
+        "device": device_name(context.device),
+    }
+    write_json(results / "metrics.json", metrics)
+
+
+def main(params: Params, name: str, model: str) -> None:
+    from nas.training.context import begin
+
+    if context := begin(params, name):
+        network, history = train(context, model)
+        if context.finish():
+            record(context, model, network, history)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
 """Search one space: train a supernet over it, or draw from it at random: python -m stages.search SPACE SEED."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.pipeline.files import write_csv, write_json
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
+
+if TYPE_CHECKING:
+    from nas.training.context import Context
 
 
 def draw(params: Params, name: str, space: str, results: Path) -> None:
@@ -20,35 +26,20 @@ def draw(params: Params, name: str, space: str, results: Path) -> None:
     write_json(results / "metrics.json", skips)
 
 
-def main(params: Params, name: str, space: str, seed: int) -> None:
-    results = Path("results/search") / f"{space}-{seed}"
-    if params.search.algorithm == "random":
-        draw(params, name, space, results)
-        return
+def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
+    """The history, and α at every epoch."""
     import torch
 
-    from nas.data import prepare as data
-    from nas.data.streaming import cpus
     from nas.networks.network import check_image
     from nas.networks.supernet import Supernet
     from nas.search.loop import AlphaRecipe, search
-    from nas.training import distributed
-    from nas.training import loop as training
+    from nas.training.recipe import Recipe
 
-    p = params.search
-    device = training.choose_device(params.device, params.threads)
-    if not distributed.start(device, params.devices, params.nodes):
-        return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    p, prepared = context.params.search, context.prepared
     check_image(p.stem, prepared.shape)
-    run_seed = training.seed_for(params.seed, name)
-    settings = p.model_dump(exclude={"spaces", "seeds"}) | {
-        "seed": run_seed,
-        **training.conditions(params, device),
-    }
-    key = training.result_key("data/prepared", settings)
+    settings = context.settings(p, exclude=("spaces", "seeds"))
 
-    torch.manual_seed(run_seed)
+    torch.manual_seed(context.seed)
     supernet = Supernet(
         space,
         channels=p.channels,
@@ -58,14 +49,14 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         in_channels=prepared.shape[0],
         stem=p.stem,
         recompute=p.recompute,
-    ).to(device)
+    ).to(context.device)
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
-    history, alphas = search(
+    return search(
         supernet,
         prepared.batches(weights_half, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(alpha_half, batch_size=p.batch_size, **p.augmentation()),
         prepared.batches(alpha_half, batch_size=p.batch_size),
-        training.Recipe.of(settings),
+        Recipe.of(settings),
         AlphaRecipe(
             algorithm=p.algorithm,
             order=p.order,
@@ -75,18 +66,33 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
             betas=tuple(p.alpha_betas),
             weight_decay=p.alpha_weight_decay,
         ),
-        seed=run_seed,
-        key=key,
-        name=name,
+        seed=context.seed,
+        key=context.key(settings),
+        name=context.name,
     )
-    if not distributed.finish():
-        return
+
+
+def record(context: Context, results: Path, history: list[dict], alphas: list[dict]) -> None:
+    """Write the history, α and the last epoch's scores."""
+    from nas.training.device import device_name
 
     write_csv(results / "alphas.csv", alphas)
     write_csv(results / "history.csv", history)
     last = {k: v for k, v in history[-1].items() if k not in ("epoch", "learning_rate")}
-    write_json(results / "metrics.json", last | {"device": training.device_name(device)})
-    training.remove_checkpoints(name)
+    write_json(results / "metrics.json", last | {"device": device_name(context.device)})
+
+
+def main(params: Params, name: str, space: str, seed: int) -> None:
+    results = Path("results/search") / f"{space}-{seed}"
+    if params.search.algorithm == "random":
+        draw(params, name, space, results)
+        return
+    from nas.training.context import begin
+
+    if context := begin(params, name):
+        history, alphas = train(context, space)
+        if context.finish():
+            record(context, results, history, alphas)
 
 
 if __name__ == "__main__":

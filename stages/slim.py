@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import write_csv, write_json
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas.dnal.phases import GateRecipe
-    from nas.networks.complexity import Complexity
+    from nas.training.context import Context
+
+
+class Slimmed(NamedTuple):
+    """What the training leaves."""
+
+    network: nn.Module  # that remains
+    history: list[dict]  # of its training
+    gated: nn.Module  # the whole, its gates closed
+    gate_records: list[dict]  # of the gates' training; none for the dense network
+    built_from: dict  # arguments of ``backbones.build``
 
 
 def gate_recipe(params: Params, penalty: str) -> GateRecipe:
@@ -28,9 +38,74 @@ def gate_recipe(params: Params, penalty: str) -> GateRecipe:
     return GateRecipe(p.gate_epochs, weight, p.gate_learning_rate, p.gate_momentum, params.precision)
 
 
-def score(last: dict, cost: Complexity, baseline: Complexity) -> dict:
-    """The last epoch's scores and what the network costs, beside the whole one."""
-    return {
+def train(context: Context, model: str, penalty: str) -> Slimmed:
+    import torch
+
+    from nas.dnal import phases, slim
+    from nas.dnal.backbones import build
+    from nas.dnal.gates import gates
+    from nas.pipeline.files import sha256
+    from nas.training import loop
+    from nas.training.recipe import Recipe
+
+    params, prepared = context.params, context.prepared
+    p, recipe = params.pretrain, gate_recipe(params, penalty)
+    weights = Path("models/pretrain") / f"{model}.safetensors"
+    built_from = {"name": model, "width": p.width} | phases.fitting(prepared)
+    gated = build(**built_from).to(context.device)
+    phases.restore(gated, weights)
+    settings = context.settings(
+        p,
+        epochs=params.slim.epochs,
+        milestones=params.slim.milestones,
+        learning_rate_min=0.0,
+        gates=vars(recipe),
+        pretrained=sha256(weights),
+    )
+    seed, key = context.seed, context.key(settings)
+
+    batches = prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation())
+    records = []
+    if recipe.penalty:
+        records = phases.learn_gates(gated, batches, recipe, seed=seed, key=key, name=f"{context.name}/gates")
+    else:  # the dense network, to compare with
+        for gate in gates(gated).values():
+            gate.state = "closed"
+    network = slim.slim(gated, prepared.shape)
+    torch.manual_seed(seed)
+    history = loop.train(
+        network,
+        batches,
+        prepared.batches(prepared.test, batch_size=p.batch_size),
+        Recipe.of(settings),
+        seed=seed,
+        key=key,
+        name=context.name,
+    )
+    return Slimmed(network, history, gated, records, built_from)
+
+
+def record(context: Context, run_name: str, slimmed: Slimmed) -> None:
+    """Save the network that remains; write the histories, its scores and what it costs, beside the whole one."""
+    from nas.dnal.gates import plain
+    from nas.dnal.slim import channel_table, save
+    from nas.networks.complexity import count
+    from nas.training.device import device_name
+
+    save(slimmed.network, f"models/slim/{run_name}.safetensors", slimmed.built_from)
+    results = Path("results/slim") / run_name
+    write_csv(results / "history.csv", slimmed.history)
+    write_csv(results / "channels.csv", channel_table(slimmed.gated))
+    rows = [  # how many gate values lay in each part of [0, 1] at each epoch
+        {"epoch": row["epoch"], "scale": row["scale"], "bin": i, "count": inside}
+        for row in slimmed.gate_records
+        for i, inside in enumerate(row["counts"])
+    ]
+    nothing = {"epoch": 0, "scale": "", "bin": "", "count": ""}  # of the dense network
+    write_csv(results / "gates.csv", rows or [nothing])
+    shape, last = context.prepared.shape, slimmed.history[-1]
+    cost, baseline = count(slimmed.network, shape), count(plain(slimmed.gated), shape)
+    metrics = {
         "top1": last["test_top1"],
         "top5": last["test_top5"],
         "loss": last["test_loss"],
@@ -38,85 +113,18 @@ def score(last: dict, cost: Complexity, baseline: Complexity) -> dict:
         "macs": cost.conv_macs,
         "params_ratio": baseline.params / cost.params,
         "macs_ratio": baseline.conv_macs / cost.conv_macs,
+        "device": device_name(context.device),
     }
-
-
-def write_gates(results: Path, gated: nn.Module, records: list[dict]) -> None:
-    """What became of each layer, and how many gate values lay in each part of [0, 1] at each epoch."""
-    from nas.dnal.slim import channel_table
-
-    write_csv(results / "channels.csv", channel_table(gated))
-    rows = [
-        {"epoch": record["epoch"], "scale": record["scale"], "bin": i, "count": count}
-        for record in records
-        for i, count in enumerate(record["counts"])
-    ]
-    nothing = {"epoch": 0, "scale": "", "bin": "", "count": ""}  # of the dense network
-    write_csv(results / "gates.csv", rows or [nothing])
+    write_json(results / "metrics.json", metrics)
 
 
 def main(params: Params, name: str, model: str, penalty: str) -> None:
-    import torch
+    from nas.training.context import begin
 
-    from nas.data import prepare as data
-    from nas.data.streaming import cpus
-    from nas.dnal import phases, slim
-    from nas.dnal.backbones import build
-    from nas.dnal.gates import gates, plain
-    from nas.networks.complexity import count
-    from nas.pipeline.files import sha256
-    from nas.training import distributed
-    from nas.training import loop as training
-
-    p, recipe = params.pretrain, gate_recipe(params, penalty)
-    device = training.choose_device(params.device, params.threads)
-    if not distributed.start(device, params.devices, params.nodes):
-        return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
-    weights = Path("models/pretrain") / f"{model}.safetensors"
-    built_from = {"name": model, "width": p.width} | phases.fitting(prepared)
-    gated = build(**built_from).to(device)
-    phases.restore(gated, weights)
-    seed = training.seed_for(params.seed, name)
-    settings = p.model_dump() | {
-        "epochs": params.slim.epochs,
-        "milestones": params.slim.milestones,
-        "learning_rate_min": 0.0,
-        "gates": vars(recipe),
-        "pretrained": sha256(weights),
-        "seed": seed,
-        **training.conditions(params, device),
-    }
-    key = training.result_key("data/prepared", settings)
-
-    batches = prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation())
-    records = []
-    if recipe.penalty:
-        records = phases.learn_gates(gated, batches, recipe, seed=seed, key=key, name=f"{name}/gates")
-    else:  # the dense network, to compare with
-        for gate in gates(gated).values():
-            gate.state = "closed"
-    network = slim.slim(gated, prepared.shape)
-    torch.manual_seed(seed)
-    history = training.train(
-        network,
-        batches,
-        prepared.batches(prepared.test, batch_size=p.batch_size),
-        training.Recipe.of(settings),
-        seed=seed,
-        key=key,
-        name=name,
-    )
-    if not distributed.finish():
-        return
-    run_name = name.split("@")[1]
-    slim.save(network, f"models/slim/{run_name}.safetensors", built_from)
-    results = Path("results/slim") / run_name
-    write_csv(results / "history.csv", history)
-    write_gates(results, gated, records)
-    told = score(history[-1], count(network, prepared.shape), count(plain(gated), prepared.shape))
-    write_json(results / "metrics.json", told | {"device": training.device_name(device)})
-    training.remove_checkpoints(name)
+    if context := begin(params, name):
+        slimmed = train(context, model, penalty)
+        if context.finish():
+            record(context, name.split("@")[1], slimmed)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim import SGD
 
 from nas.data.prepare import Batches, Prepared
 from nas.dnal.gates import THRESHOLD, gates, learn, penalty, scale_at
 from nas.pipeline.errors import UserError, reason
 from nas.training import distributed
-from nas.training.loop import Checkpoint, Meter, autocast, cross_entropy, run_epochs
-from nas.training.optimizers import SGD
+from nas.training.checkpoint import Checkpoint
+from nas.training.device import autocast
+from nas.training.loop import Meter, cross_entropy, run_epochs
 
 BINS = 20
 
@@ -34,7 +36,7 @@ class GateRecipe:
         λ_a, of Σσ(s) in the loss.
     learning_rate, momentum : float
     precision : 32 or "bf16"
-        See ``nas.training.loop.Recipe``.
+        See ``nas.training.recipe.Recipe``.
     """
 
     epochs: int
@@ -61,7 +63,7 @@ def learn_gates(
         With gates, on the device of the batches; trained in place.
     seed : int
     key, name : str, optional
-        Where ``training.Checkpoint`` keeps the state; None keeps none.
+        Where ``training.checkpoint.Checkpoint`` keeps the state; None keeps none.
 
     Returns
     -------

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import SGD, Adam
 
 from nas.data.prepare import Batches
 from nas.networks.supernet import Supernet
 from nas.pipeline.errors import suggest
 from nas.space.genotypes import weight_rows
 from nas.training import distributed
-from nas.training.loop import Checkpoint, Meter, Recipe, autocast, cross_entropy, run_epochs, test
-from nas.training.optimizers import SGD, Adam
+from nas.training.checkpoint import Checkpoint
+from nas.training.device import autocast
+from nas.training.loop import Meter, cross_entropy, evaluate, run_epochs
+from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[dict[str, Tensor], Batch], Tensor]
@@ -176,7 +179,7 @@ def search(
         Of the weights and of α.
     seed : int
     key, name : str, optional
-        Where ``training.Checkpoint`` keeps the state; None keeps none.
+        Where ``training.checkpoint.Checkpoint`` keeps the state; None keeps none.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def search(
             _weights_step(supernet, weights, optimizer, weights_batch, recipe, meter)
             tick()
         train_loss, train_top1, _ = meter.means()
-        valid_loss, valid_top1, _ = test(supernet, valid_batches, recipe)
+        valid_loss, valid_top1, _ = evaluate(supernet, valid_batches, recipe)
         row = {
             "epoch": epoch + 1,
             "learning_rate": xi,

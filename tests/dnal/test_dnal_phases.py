@@ -11,14 +11,13 @@ from nas.data.prepare import Batches
 from nas.dnal.gates import THRESHOLD, Gate, gates
 from nas.dnal.phases import BINS, GateRecipe, learn_gates, restore
 from nas.pipeline.errors import UserError
-from nas.training import loop as training
 
 RECIPE = GateRecipe(epochs=4, penalty=1e-3, learning_rate=0.01, momentum=0.9, precision=32)
 
 
 @pytest.fixture(autouse=True)
 def checkpoints(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setenv("NAS_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
 
 def network() -> nn.Sequential:

@@ -18,7 +18,7 @@ from nas.networks.supernet import Supernet
 from nas.search import loop as search
 from nas.space.genotypes import PUBLISHED
 from nas.space.spaces import SPACES
-from nas.training import loop as training
+from nas.training.loop import train
 
 pytestmark = [pytest.mark.usefixtures("paths"), pytest.mark.parametrize("paths", ["fast", "plain"], indirect=True)]
 
@@ -191,7 +191,7 @@ def test_steps_of_an_evaluation() -> None:
     torch.manual_seed(0)
     ours, other = networks("DARTS_PseudoInvBn", torch.float64, channels=4, layers=3)
     batch = batch_of(4, 8, 8, torch.float64)
-    training.train(ours, Repeated(batch, 3), Repeated(batch, 1), recipe(), auxiliary_weight=0.4, seed=0)
+    train(ours, Repeated(batch, 3), Repeated(batch, 1), recipe(), auxiliary_weight=0.4, seed=0)
     optimizer = recipe().optimizer(other.parameters())
     for _ in range(3):
         plain.evaluation_step(other, optimizer, batch)

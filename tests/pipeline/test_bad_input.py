@@ -20,7 +20,8 @@ from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import sha256
 from nas.space.genotypes import PUBLISHED
-from nas.training import loop as training
+from nas.training.checkpoint import Checkpoint
+from nas.training.context import Context
 
 RESULTS = ("data/prepared", "results", "models")
 PREPARE_AGAIN = "run the prepare stage again (dvc repro prepare)"
@@ -426,9 +427,9 @@ def some_network(channels):
 @pytest.fixture
 def checkpoint(project, monkeypatch):
     """The file where the evaluation of DARTS_V2-2-0 looks for its checkpoint: one of a wider network."""
-    monkeypatch.setattr(training, "result_key", lambda data, settings: "key")
+    monkeypatch.setattr(Context, "key", lambda self, settings: "key")
     network = some_network(channels=5)
-    kept = training.Checkpoint("evaluate@DARTS_V2-2-0", "key", network=network, optimizer=sgd(network))
+    kept = Checkpoint("evaluate@DARTS_V2-2-0", "key", network=network, optimizer=sgd(network))
     kept.save([{"epoch": 1}])
     return project.folder / kept.path
 
@@ -460,7 +461,10 @@ def test_a_checkpoint_without_records(checkpoint, run_stage):
 @pytest.mark.parametrize("name", ["0/momentum_buffer", "999/momentum_buffer", "x/y", "0"])
 def test_a_checkpoint_whose_optimizer_fits_another_network(name, checkpoint, run_stage):
     tensors = {f"network/{key}": tensor for key, tensor in some_network(channels=4).state_dict().items()}
-    save_file(tensors | {f"optimizer/{name}": torch.zeros(3)}, checkpoint, {"records": '[{"epoch": 1}]'})
+    groups = sgd(some_network(channels=4)).state_dict()["param_groups"]
+    others = json.dumps({"optimizer": {"state": {}, "param_groups": groups}})
+    metadata = {"records": '[{"epoch": 1}]', "optimizers": others}
+    save_file(tensors | {f"optimizer/{name}": torch.zeros(3)}, checkpoint, metadata)
     checkpoint_fails(run_stage)
 
 
@@ -678,7 +682,7 @@ def test_a_bug_keeps_its_traceback(project, run_stage, monkeypatch):
     def bug(*arguments):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(training, "choose_device", bug)
+    monkeypatch.setattr("nas.training.device.choose_device", bug)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         run_stage("search", "darts", 0)
 
@@ -698,5 +702,5 @@ def test_what_the_system_says(error, line, run_stage, monkeypatch):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(training, "choose_device", fail)
+    monkeypatch.setattr("nas.training.device.choose_device", fail)
     assert run_stage("search", "darts", 0).startswith(line)

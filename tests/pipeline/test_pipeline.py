@@ -267,11 +267,15 @@ def test_killed_twice_it_ends_in_the_same_bits(stage, arguments, outputs, finish
         paths = [project.folder / output for output in outputs]
         return {str(p): sha256(p) for path in paths for p in ([path] if path.is_file() else sorted(path.iterdir()))}
 
+    def remove_outputs() -> None:
+        for output in outputs:
+            path = project.folder / output
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     project.run(*command)
     undisturbed = bits()
-    for output in outputs:
-        path = project.folder / output
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(project.folder / "checkpoints")
+    remove_outputs()
     kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
     assert list((project.folder / "checkpoints").rglob("*.safetensors"))
     kill_after_a_checkpoint(project, stage, *arguments, epochs=2)
@@ -279,7 +283,11 @@ def test_killed_twice_it_ends_in_the_same_bits(stage, arguments, outputs, finish
     assert "resumed after epoch" in last
     assert "epoch 1/6" not in last
     assert bits() == undisturbed
-    assert not list((project.folder / "checkpoints").rglob("*.safetensors"))
+    remove_outputs()
+    finished_before = project.run(*command).stdout
+    assert "resumed after epoch 6" in finished_before
+    assert "epoch 6/6" not in finished_before
+    assert bits() == undisturbed
 
 
 def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:

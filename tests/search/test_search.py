@@ -12,7 +12,9 @@ from nas.networks import supernet as supernet_module
 from nas.networks.supernet import Supernet
 from nas.search.loop import AlphaRecipe, first_order, functional_loss, search, second_order
 from nas.space.spaces import SearchSpace
-from nas.training.loop import Checkpoint, Recipe
+from nas.training.checkpoint import Checkpoint
+from nas.training.device import seed_for
+from nas.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("paths")
 
@@ -274,8 +276,6 @@ def test_weights_step_is_clipped_sgd() -> None:
     with torch.no_grad():  # α steps before the weights
         for alpha, stepped in zip(reference.alphas(), supernet.alphas(), strict=True):
             alpha.copy_(stepped)
-    from nas.training.loop import seed_for
-
     images, labels = next(weights_half.epoch(seed_for(1, 0)))
     weights = reference.weights()
     gradients = torch.autograd.grad(

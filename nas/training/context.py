@@ -1,0 +1,99 @@
+"""What the stages that train share: the device, the processes, the data, the seed, the key of their checkpoints."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.pipeline.params import Params, Section
+
+if TYPE_CHECKING:
+    import torch
+
+    from nas.data.prepare import Prepared
+
+PREPARED = "data/prepared"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage trains with.
+
+    Attributes
+    ----------
+    params : Params
+    name : str
+        The stage's name in the pipeline, ``evaluate@DARTS_V2-10-0``.
+    device : torch.device
+    prepared : Prepared
+        The data, on the device.
+    seed : int
+        From `seed` of params.yaml and the name.
+    """
+
+    params: Params
+    name: str
+    device: torch.device
+    prepared: Prepared
+    seed: int
+
+    def settings(self, section: Section, exclude: Collection[str] = (), **more: object) -> dict:
+        """What determines the training's result besides data and code: a section of params.yaml, and `more`.
+
+        With what changes the rounding: a training goes on with as many threads and processes as it began with, or its
+        result would depend on when it was stopped.
+        """
+        rounding = {
+            "threads": self.params.threads,
+            "devices": self.params.devices * self.params.nodes,
+            "device": self.device.type,
+            "precision": self.params.precision,
+        }
+        return section.model_dump(exclude=set(exclude)) | more | {"seed": self.seed} | rounding
+
+    def key(self, settings: dict) -> str:
+        """What determines the training's result, as a short name: `settings`, data, code, torch's version."""
+        import torch
+
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        digest.update(torch.__version__.encode())
+        digest.update((Path(PREPARED) / "meta.json").read_bytes())
+        digest.update(_code().encode())
+        return digest.hexdigest()[:16]
+
+    def finish(self) -> bool:
+        """Leave the other processes; whether this is the one that writes the results."""
+        from nas.training import distributed
+
+        return distributed.finish()
+
+
+def begin(params: Params, name: str) -> Context | None:
+    """Choose the device, start the processes, load the data; None if others, which this one started, did the work."""
+    gc.disable()  # it would look again and again through the objects of torch's modules, which all stay
+    import torch
+
+    from nas.data import prepare as data
+    from nas.data.streaming import cpus
+    from nas.training import distributed
+    from nas.training.device import choose_device, seed_for
+
+    torch.optim.SGD([torch.empty(0)], lr=0.0)  # the first optimizer imports torch's compiler
+    gc.enable()
+    device = choose_device(params.device, params.threads)
+    if not distributed.start(device, params.devices, params.nodes):
+        return None
+    return Context(params, name, device, data.load(PREPARED, device, cpus()), seed_for(params.seed, name))
+
+
+def _code() -> str:
+    """The text of all modules of ours that are loaded, as a digest."""
+    loaded = [module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")]
+    files = {str(module.__file__) for module in loaded if getattr(module, "__file__", None)}
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sorted(files))).hexdigest()

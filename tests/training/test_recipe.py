@@ -1,0 +1,33 @@
+"""The recipe's learning rates, by their formulas."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from nas.training.recipe import Recipe
+
+RECIPE = Recipe(
+    epochs=3,
+    learning_rate=0.05,
+    learning_rate_min=0.0,
+    momentum=0.9,
+    weight_decay=1e-3,
+    gradient_clip=1.0,
+    precision=32,
+)
+
+
+def test_cosine_follows_sgdr() -> None:
+    recipe = Recipe(
+        epochs=4, learning_rate=1.0, learning_rate_min=0.2, momentum=0, weight_decay=0, gradient_clip=1, precision=32
+    )
+    expected = [0.2 + 0.4 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
+    assert [recipe.learning_rate_at(t) for t in range(4)] == pytest.approx(expected)
+    assert recipe.learning_rate_at(0) == 1.0
+
+
+def test_steps_divide_by_ten_at_each_milestone() -> None:
+    recipe = replace(RECIPE, epochs=5, milestones=(1, 3))
+    assert [recipe.learning_rate_at(t) for t in range(5)] == pytest.approx([0.05, 0.005, 0.005, 0.0005, 0.0005])
+    assert {replace(RECIPE, milestones=()).learning_rate_at(t) for t in range(3)} == {0.05}
