@@ -10,7 +10,7 @@ from nas.pipeline.stage import run
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
     import torch
 
-    from nas.data import prepare as data
+    from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.networks.complexity import count
     from nas.networks.network import Network, check_image, save
@@ -22,7 +22,7 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
     device = training.choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    prepared = dataset.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     found = load(f"results/genotypes/{genotype}.json")
     run_seed = training.seed_for(params.seed, name)

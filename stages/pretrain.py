@@ -11,7 +11,7 @@ def main(params: Params, name: str, model: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from nas.data import prepare as data
+    from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.dnal.backbones import build
     from nas.dnal.gates import plain
@@ -24,7 +24,7 @@ def main(params: Params, name: str, model: str) -> None:
     device = training.choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    prepared = dataset.load("data/prepared", device, cpus())
     seed = training.seed_for(params.seed, name)
     settings = p.model_dump() | {
         "seed": seed,

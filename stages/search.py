@@ -27,7 +27,7 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
         return
     import torch
 
-    from nas.data import prepare as data
+    from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.networks.network import check_image
     from nas.networks.supernet import Supernet
@@ -39,7 +39,7 @@ def main(params: Params, name: str, space: str, seed: int) -> None:
     device = training.choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    prepared = dataset.load("data/prepared", device, cpus())
     check_image(p.stem, prepared.shape)
     run_seed = training.seed_for(params.seed, name)
     settings = p.model_dump(exclude={"spaces", "seeds"}) | {

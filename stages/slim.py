@@ -58,7 +58,7 @@ def write_gates(results: Path, gated: nn.Module, records: list[dict]) -> None:
 def main(params: Params, name: str, model: str, penalty: str) -> None:
     import torch
 
-    from nas.data import prepare as data
+    from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.dnal import phases, slim
     from nas.dnal.backbones import build
@@ -72,7 +72,7 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
     device = training.choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return  # the processes that it started have done the work
-    prepared = data.load("data/prepared", device, cpus())
+    prepared = dataset.load("data/prepared", device, cpus())
     weights = Path("models/pretrain") / f"{model}.safetensors"
     built_from = {"name": model, "width": p.width} | phases.fitting(prepared)
     gated = build(**built_from).to(device)
