@@ -1,4 +1,4 @@
-"""Batches of a split, drawn and augmented on the device: there are no worker processes to wait for or to seed."""
+"""Batches of a split, augmented on the device: of images in memory, without worker processes to wait for or to seed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nas.data import sharing
 from nas.data.augment import crop, cut, draw_centres, draw_flips, draw_offsets, flip, normalise
-from nas.data.split import read
+from nas.data.split import read_batches
 from nas.data.streaming import ImageFiles
 from nas.pipeline.errors import UserError
 
@@ -91,7 +91,7 @@ class Batches:
         crop_seeds = None
         if self.resized_crop:
             crop_seeds = self._parts(torch.randint(2**62, order.shape, generator=generator, device=device))
-        for count, index, images in zip(counts, batches, read(self.images, batches, crop_seeds), strict=True):
+        for count, index, images in zip(counts, batches, read_batches(self.images, batches, crop_seeds), strict=True):
             mine = sharing.begin_batch(count)
             yield self._augment(images, count, mine, generator), self.labels[index]
 

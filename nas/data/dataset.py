@@ -32,7 +32,7 @@ class Prepared:
     train: Split
     test: Split
 
-    def batches(self, split: Split, **options: Any) -> "Batches":
+    def batches(self, split: Split, **options: Any) -> Batches:
         """`Batches` of a split, normalised by this data set's mean and std; `options` as there."""
         return Batches(split.images, split.labels, mean=self.mean, std=self.std, **options)
 

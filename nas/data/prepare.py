@@ -127,7 +127,8 @@ def mean_and_std(counts: Tensor) -> tuple[list[float], list[float]]:
     mean, std = [], []
     for channel in counts.tolist():
         n = sum(channel)
-        total, squares = (sum(count * value**power for value, count in enumerate(channel)) for power in (1, 2))
+        total = sum(count * value for value, count in enumerate(channel))
+        squares = sum(count * value**2 for value, count in enumerate(channel))
         mean.append(total / (255 * n))
         std.append(math.sqrt((n * squares - total**2) / (255 * n) ** 2))
     return mean, std

@@ -34,10 +34,10 @@ class Split:
 
     def take(self, indices: Tensor) -> Tensor:
         """The images of `indices` (int64, b): uint8, b×C×H×W, on the device."""
-        return next(read(self.images, [indices]))
+        return next(read_batches(self.images, [indices]))
 
 
-def read(
+def read_batches(
     images: Tensor | ImageFiles, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None
 ) -> Iterator[Tensor]:
     """Yield the uint8 images of each of `batches` (indices, int64 b); `crop_seeds` as in `ImageFiles.stream`."""

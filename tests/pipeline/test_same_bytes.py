@@ -21,8 +21,9 @@ OLDER = (
 
 def files(folder: Path) -> dict[str, bytes]:
     """All but what carries the time, and what Python compiles."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not {"logs", "__pycache__"} & {*path.parts}]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    kept = {name: path for name, path in found.items() if not {"logs", "__pycache__"} & {*name.parts}}
+    return {name.as_posix(): path.read_bytes() for name, path in kept.items()}
 
 
 def written(finished: Project, folder: Path, threads: int, settings: tuple[str, ...] = ()) -> dict[str, bytes]:

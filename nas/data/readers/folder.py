@@ -1,6 +1,7 @@
 """A folder of images of one's own: ROOT/train/CLASS/ and ROOT/test/CLASS/, read as RGB.
 
-The pixels follow from the files on every processor: Pillow decodes a JPEG and resizes uint8 images in integers.
+The pixels are the same on every processor, for Pillow decodes and resizes in integers; of an image that is resized they
+follow from its version too (11 and 13 pass over its two axes in another order, and some pixels differ by 1).
 """
 
 from collections.abc import Iterable
