@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint preset bench
+.PHONY: repro test test-capabilities lint preset bench
 
 repro: $(VENV)/ready
 	@python -m nas check > /dev/null
@@ -13,6 +13,12 @@ repro: $(VENV)/ready
 
 test: $(VENV)/ready-to-test
 	python -m pytest -n 2 --dist worksteal
+
+# The kernels that torch would choose on other processors: all that this one has, those for AVX2, those without either.
+test-capabilities: $(VENV)/ready-to-test
+	env -u ATEN_CPU_CAPABILITY python -m pytest -n 2 --dist worksteal
+	ATEN_CPU_CAPABILITY=avx2 python -m pytest -n 2 --dist worksteal
+	ATEN_CPU_CAPABILITY=default python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	ruff check .

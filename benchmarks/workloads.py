@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from benchmarks import measure, plain
-from nas.data.prepare import Batches
+from nas.data.batches import Batches
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
@@ -46,7 +46,7 @@ def take_turn() -> None:
 
 
 class Repeated:
-    """The same batch `steps` times, in the place of ``nas.data.prepare.Batches``; notes how long each was used.
+    """The same batch `steps` times, in the place of ``nas.data.batches.Batches``; notes how long each was used.
 
     Parameters
     ----------

@@ -25,14 +25,14 @@ def blocks() -> list[dict]:
 
 
 def main(params: Params, name: str) -> None:
-    from nas.data import prepare as data
+    from nas.data.meta import read_meta
     from nas.networks.complexity import count
     from nas.networks.network import Network
     from nas.pipeline.records import BlockCost, NetworkCost
     from nas.report.published import pibconv as published
     from nas.space.genotypes import load
 
-    meta = data.read_meta("data/prepared")
+    meta = read_meta("data/prepared")
     p = params.evaluate
     shape, classes = tuple(meta["shape"]), len(meta["classes"])
     ours = [(g, n, p.channels, shape, classes, p.stem) for g in p.genotypes for n in p.layers]

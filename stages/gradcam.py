@@ -11,7 +11,7 @@ from nas.pipeline.stage import run
 if TYPE_CHECKING:  # torch must not be imported before params.yaml is checked
     from torch import Tensor
 
-    from nas.data.prepare import Prepared
+    from nas.data.dataset import Prepared
     from nas.networks.network import Network
 
 
@@ -19,7 +19,8 @@ def main(params: Params, name: str, network: str) -> None:
     import torch
 
     from nas.analysis import gradcam as explain
-    from nas.data import prepare as data
+    from nas.data import dataset
+    from nas.data.split import stratified
     from nas.data.streaming import cpus
     from nas.networks.network import load
     from nas.pipeline.errors import UserError
@@ -28,7 +29,7 @@ def main(params: Params, name: str, network: str) -> None:
 
     p = params.gradcam
     device = choose_device(params.device, params.threads)
-    prepared = data.load("data/prepared", device, cpus())
+    prepared = dataset.load("data/prepared", device, cpus())
     model = load(f"models/evaluate/{network}.safetensors").to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
     if not fits.items() <= model.built_from.items():
@@ -40,7 +41,7 @@ def main(params: Params, name: str, network: str) -> None:
         if p.images > len(chosen):
             raise UserError(f"gradcam.images: {p.images} is more than the {len(chosen)} test images there are")
         generator = torch.Generator().manual_seed(seed_for(params.seed, "gradcam"))
-        chosen = data.stratified(test.labels.cpu(), p.images, generator).to(device)
+        chosen = stratified(test.labels.cpu(), p.images, generator).to(device)
     merit = explain.confidence_drop(
         model,
         test.take(chosen),
@@ -74,12 +75,12 @@ def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, class
     from PIL import Image
 
     from nas.analysis import gradcam as explain
-    from nas.data import prepare as data
+    from nas.data.augment import normalise
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import Prediction
 
     images, labels = prepared.test.take(shown), prepared.test.labels[shown].tolist()
-    normalised = data.normalise(images, prepared.mean, prepared.std)
+    normalised = normalise(images, prepared.mean, prepared.std)
     overlays = explain.overlays(images, explain.heat_maps(model, normalised, labels, method))
     told = explain.predictions(model, normalised)
     with whole_folder(folder) as temporary:

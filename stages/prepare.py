@@ -5,11 +5,11 @@ from nas.pipeline.stage import run
 
 
 def main(params: Params, name: str) -> None:
-    from nas.data import prepare as data
+    from nas.data.prepare import prepare
     from nas.data.streaming import cpus
 
     p = params.data
-    data.prepare(
+    prepare(
         p.name,
         p.root,
         "data/prepared",

@@ -16,7 +16,7 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sig
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nas.data.prepare import normalise
+from nas.data.augment import normalise
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError, suggest
 

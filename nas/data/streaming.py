@@ -1,7 +1,7 @@
 """Image files: read one by one, or streamed batch by batch through worker processes that run ahead of the training.
 
 A worker does what needs the whole picture: it decodes, resizes and crops, by torchvision.transforms.v2. The uint8
-images that it hands over are augmented as those in memory are, by `prepare`, on the device. Every random number is
+images that it hands over are augmented as those in memory are, by `batches`, on the device. Every random number is
 drawn outside the workers, or from a seed that was, so how many there are changes no bit.
 """
 
@@ -106,7 +106,7 @@ def count_values(images: Tensor) -> Tensor:
 def cpus() -> int:
     """CPUs that this process may use: as many workers read. No result depends on it.
 
-    The processes of one training on this node (``nas.training.distributed``) share them.
+    The processes of one training on this node (`sharing`) share them.
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, there // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim import SGD
 
-from nas.data.prepare import Batches, Prepared
+from nas.data.batches import Batches
+from nas.data.dataset import Prepared
 from nas.dnal.gates import THRESHOLD, gates, learn, penalty, scale_at
 from nas.pipeline.errors import UserError, reason
 from nas.training import distributed

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from nas.training import distributed
+from nas.data import sharing
 
 SMALLEST = 2**14  # elements of a map; below, calls cost more than what they compute
 VECTOR = 16  # floats that a processor computes at once
@@ -38,7 +38,7 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         layer = layers.pop(0)
         if _is_depthwise(layer):
             x = depthwise_conv(x, layer.weight, layer.stride[0], layer.dilation[0])
-        elif isinstance(layer, nn.BatchNorm2d) and layer.num_features % VECTOR and distributed.world() == 1:
+        elif isinstance(layer, nn.BatchNorm2d) and layer.num_features % VECTOR and sharing.world() == 1:
             x = batch_norm(x, layer)
         elif layers and _is_pointwise(layer) and _narrows(layers[0]):
             x = widened_depthwise(x, layer.weight, layers.pop(0).weight)

@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas import fast
+from nas.data import sharing
 from nas.pipeline.errors import UserError, reason, suggest
 from nas.pipeline.files import whole_file
 from nas.space.genotypes import Genotype
 from nas.space.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
-from nas.training import distributed
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Cell(nn.Module):
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
     """Set whole images of a batch to zero with `probability`, scale the others by 1/(1 − probability) (FractalNet)."""
-    keep = distributed.draw(
+    keep = sharing.draw(
         len(x), lambda n: torch.empty(n, 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - probability)
     )
     return x * keep / (1 - probability)

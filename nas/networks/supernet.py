@@ -13,12 +13,12 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from nas import fast
+from nas.data import sharing
 from nas.networks.network import Place, make_stem, places, stem_maps
 from nas.pipeline.errors import UserError, suggest
 from nas.space.genotypes import Genotype, derive, edges
 from nas.space.operations import OPERATIONS, FactorizedReduce, Layers
 from nas.space.spaces import SearchSpace, find
-from nas.training import distributed
 
 
 class MixedOperation(nn.Module):
@@ -80,7 +80,7 @@ class MixedCell(nn.Module):
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.adapt_before_last(before_last), self.adapt_last(last)]
         # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-        if chosen is None and self.training and fast.applies(last) and distributed.world() == 1:
+        if chosen is None and self.training and fast.applies(last) and sharing.world() == 1:
             return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0

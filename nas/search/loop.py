@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Adam
 
-from nas.data.prepare import Batches
+from nas.data import sharing
+from nas.data.batches import Batches
 from nas.networks.supernet import Supernet
 from nas.pipeline.errors import suggest
 from nas.space.genotypes import weight_rows
@@ -71,7 +72,7 @@ def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor]
     """∇α L_val(w, α): the weights are taken to be the best for any α (DARTS, ξ = 0)."""
     fixed = {name: weight.detach() for name, weight in weights.items()}  # no gradient of theirs is computed then
     # GDAS may draw `none` so often that no path leads through a kind of cell: its gradient is 0 then.
-    return distributed.mean(torch.autograd.grad(loss(fixed, alpha_batch), alphas, materialize_grads=True))
+    return sharing.mean(torch.autograd.grad(loss(fixed, alpha_batch), alphas, materialize_grads=True))
 
 
 def second_order(
@@ -118,20 +119,20 @@ def second_order(
         A gradient for each of `alphas`.
     """
     names, values = list(weights), list(weights.values())
-    gradients = distributed.mean(torch.autograd.grad(loss(weights, weights_batch), values))
+    gradients = sharing.mean(torch.autograd.grad(loss(weights, weights_batch), values))
     with torch.no_grad():
         steps = [g + weight_decay * w for g, w in zip(gradients, values, strict=True)]
         if velocity:
             steps = [step + momentum * velocity[name] for name, step in zip(names, steps, strict=True)]
         stepped = [(w - xi * step).requires_grad_() for w, step in zip(values, steps, strict=True)]
     loss_ahead = loss(dict(zip(names, stepped, strict=True)), alpha_batch)
-    ahead = distributed.mean(torch.autograd.grad(loss_ahead, [*alphas, *stepped]))
+    ahead = sharing.mean(torch.autograd.grad(loss_ahead, [*alphas, *stepped]))
     direct, v = ahead[: len(alphas)], ahead[len(alphas) :]
     epsilon = radius / torch.cat([part.flatten() for part in v]).norm()
 
     def shifted(sign: int) -> Sequence[Tensor]:
         moved = {n: w.detach() + sign * epsilon * part for n, w, part in zip(names, values, v, strict=True)}
-        return distributed.mean(torch.autograd.grad((difference_loss or loss)(moved, weights_batch), alphas))
+        return sharing.mean(torch.autograd.grad((difference_loss or loss)(moved, weights_batch), alphas))
 
     return [
         g - xi * (plus - minus) / (2 * epsilon) for g, plus, minus in zip(direct, shifted(+1), shifted(-1), strict=True)
@@ -261,7 +262,7 @@ def _weights_step(
         logits = functional_call(supernet, fixed, (images,))
         loss = cross_entropy(logits, labels)
     # GDAS computes one operation an edge: the others have no gradient, and this step leaves them alone.
-    gradients = distributed.mean(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
+    gradients = sharing.mean(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
     for weight, gradient in zip(weights.values(), gradients, strict=True):
         weight.grad = gradient
     nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)

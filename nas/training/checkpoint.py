@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nas.data import sharing
 from nas.pipeline.errors import UserError, reason
 from nas.pipeline.files import whole_file
-from nas.training import distributed
 
 log = logging.getLogger("nas")
 
@@ -59,7 +59,7 @@ class Checkpoint:
 
     def save(self, records: list[dict]) -> None:
         """Keep the parts' state and the epochs' `records`, which JSON can hold; one of several processes does."""
-        if distributed.rank():
+        if sharing.rank():
             return
         tensors, others = {}, {}
         for part, owner in self.parts.items():
@@ -103,7 +103,7 @@ class Checkpoint:
 
         One that young may be of a training that runs now, with other parameters: it writes an epoch at a time.
         """
-        if distributed.rank():
+        if sharing.rank():
             return
         with suppress(FileNotFoundError):  # another run deletes them just now
             files = sorted(self.path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)

@@ -16,7 +16,7 @@ from nas.pipeline.params import Params, Section
 if TYPE_CHECKING:
     import torch
 
-    from nas.data.prepare import Prepared
+    from nas.data.dataset import Prepared
 
 PREPARED = "data/prepared"
 
@@ -79,7 +79,7 @@ def begin(params: Params, name: str) -> Context | None:
     gc.disable()  # it would look again and again through the objects of torch's modules, which all stay
     import torch
 
-    from nas.data import prepare as data
+    from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.training import distributed
     from nas.training.device import choose_device, seed_for
@@ -89,7 +89,7 @@ def begin(params: Params, name: str) -> Context | None:
     device = choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return None
-    return Context(params, name, device, data.load(PREPARED, device, cpus()), seed_for(params.seed, name))
+    return Context(params, name, device, dataset.load(PREPARED, device, cpus()), seed_for(params.seed, name))
 
 
 def _code() -> str:

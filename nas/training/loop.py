@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nas.data.prepare import Batches
+from nas.data import sharing
+from nas.data.batches import Batches
 from nas.pipeline.errors import UserError
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint, checkpoints
@@ -35,7 +36,7 @@ def run_epochs(
     records = checkpoint.restore() if checkpoint else []
     advice = f"all nodes must see the same {checkpoints()}/, on a file system they share"
     distributed.require_same(len(records), advice)
-    hidden = distributed.rank() > 0 or not sys.stderr.isatty()
+    hidden = sharing.rank() > 0 or not sys.stderr.isatty()
     bar = tqdm(total=epochs * steps, initial=len(records) * steps, unit="step", disable=hidden, smoothing=0.05)
     for epoch in range(len(records), epochs):
         start = time.perf_counter()
@@ -73,10 +74,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Of several processes (``distributed``) each gets its part, the mean of which over them is that of the batch.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if distributed.world() == 1:
+    if sharing.world() == 1:
         return nn.functional.cross_entropy(logits, labels)
     total = nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return total / distributed.mean_count(len(labels), labels.device).to(total.dtype)
+    return total / sharing.mean_count(len(labels), labels.device).to(total.dtype)
 
 
 class Meter:
@@ -92,7 +93,7 @@ class Meter:
     @torch.no_grad()
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """`loss`: mean over the batch, as `cross_entropy` gives it; `logits`: N × classes; `labels`: N."""
-        count = distributed.mean_count(len(labels), labels.device)
+        count = sharing.mean_count(len(labels), labels.device)
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         sums = torch.stack([loss.double() * count, ranked[:, 0].sum().double(), ranked.sum().double()])
         self.sums = sums if self.sums is None else self.sums + sums
@@ -100,7 +101,7 @@ class Meter:
 
     def means(self) -> tuple[float, float, float]:
         """Loss, top-1 and top-5 accuracy in percent (top-5 of fewer than five classes is 100)."""
-        (sums,) = distributed.mean([self.sums])
+        (sums,) = sharing.mean([self.sums])
         loss, top1, top5 = (sums / self.count).tolist()
         return loss, 100 * top1, 100 * top5
 

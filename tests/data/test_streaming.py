@@ -10,17 +10,20 @@ import signal
 import numpy as np
 import pytest
 import torch
+from expecting import DEVICES, fails
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import functional as reference
 from torchvision.transforms import v2
 
-from nas.data import prepare as data
 from nas.data import streaming
-from nas.pipeline.errors import UserError
+from nas.data.augment import normalise
+from nas.data.dataset import load
+from nas.data.meta import read_meta
+from nas.data.prepare import prepare
+from nas.data.split import Split
 from nas.pipeline.files import sha256
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 SIZE = 12
 AUGMENTED = {"shuffle": True, "crop_padding": 2, "flip": True, "cutout": 4}
 RESIZED = {"shuffle": True, "flip": True, "cutout": 4, "resized_crop": True}
@@ -62,15 +65,15 @@ def pictures_copy(pictures, tmp_path):
 
 
 def prepared(root, output, workers, device="cpu", load_workers=None, **options):
-    data.prepare("folder", root, output, workers=workers, **({"seed": 3, "image_size": SIZE} | options))
-    return data.load(output, device, workers=workers if load_workers is None else load_workers)
+    prepare("folder", root, output, workers=workers, **({"seed": 3, "image_size": SIZE} | options))
+    return load(output, device, workers=workers if load_workers is None else load_workers)
 
 
 @pytest.fixture(scope="module")
 def folder(pictures, tmp_path_factory):
     """What `prepare` writes of `pictures` to be streamed."""
     output = tmp_path_factory.mktemp("streamed") / "prepared"
-    data.prepare("folder", pictures, output, seed=3, image_size=SIZE, workers=1)
+    prepare("folder", pictures, output, seed=3, image_size=SIZE, workers=1)
     return output
 
 
@@ -83,18 +86,6 @@ def epoch(of, split, seed=5, **options):
 
 def all_equal(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def fails(*parts, run):
-    """Check that `run` ends in a UserError of one line that has each of `parts`, the first at its beginning."""
-    with pytest.raises(UserError) as caught:
-        run()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "Traceback" not in message
-    assert message.startswith(parts[0]), message
-    for part in parts[1:]:
-        assert str(part) in message, message
 
 
 # As in memory
@@ -117,7 +108,7 @@ def test_batches_are_those_of_images_in_memory(pictures, tmp_path, options, devi
 
 
 def test_images_are_what_pillow_and_torchvision_make_of_the_files(pictures, folder):
-    split = data.load(folder, "cpu", workers=2).test
+    split = load(folder, "cpu", workers=2).test
     paths = sorted((pictures / "test").rglob("*.*"))
     expected = [
         reference.center_crop(reference.resize(Image.open(path).convert("RGB"), SIZE), [SIZE, SIZE]) for path in paths
@@ -138,7 +129,7 @@ def test_images_of_one_size_need_no_image_size(pictures_copy, tmp_path):
 
 
 def test_mean_and_std_are_those_of_numpy(folder):
-    streamed = data.load(folder, "cpu")
+    streamed = load(folder, "cpu")
     scaled = streamed.train.take(torch.arange(21)).numpy().astype(np.float64) / 255
     np.testing.assert_allclose(streamed.mean, scaled.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(streamed.std, scaled.std((0, 2, 3)), rtol=1e-12)
@@ -181,7 +172,7 @@ def test_limits_choose_before_images_are_read(pictures_copy, tmp_path):
 
 
 def test_a_shuffled_epoch_leaves_out_a_single_last_image(folder):
-    streamed = data.load(folder, "cpu", workers=1)
+    streamed = load(folder, "cpu", workers=1)
     sizes = [len(labels) for _, labels in streamed.batches(streamed.train, batch_size=5, shuffle=True).epoch(0)]
     assert sizes == [5] * 4
     sizes = [len(labels) for _, labels in streamed.batches(streamed.train, batch_size=5).epoch(0)]
@@ -192,7 +183,7 @@ def test_a_shuffled_epoch_leaves_out_a_single_last_image(folder):
 
 
 def test_prepared_folder_holds_names_and_digests_and_no_images(pictures, folder):
-    meta = data.read_meta(folder)
+    meta = read_meta(folder)
     assert (meta["root"], meta["image_size"], meta["shape"]) == (str(pictures), SIZE, [3, SIZE, SIZE])
     assert (meta["train"], meta["test"]) == (21, 9)
     for part in ("train", "test"):
@@ -207,7 +198,7 @@ def test_prepared_folder_holds_names_and_digests_and_no_images(pictures, folder)
 
 
 def test_number_of_workers_leaves_no_trace(pictures, folder, tmp_path):
-    data.prepare("folder", pictures, tmp_path / "out", seed=3, image_size=SIZE, workers=2)
+    prepare("folder", pictures, tmp_path / "out", seed=3, image_size=SIZE, workers=2)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
 
@@ -224,7 +215,7 @@ def test_a_changed_image_changes_the_prepared_folder(pictures_copy, tmp_path):
 def test_root_is_kept_as_given(pictures_copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     streamed = prepared("pictures", "out", 1)
-    assert data.read_meta("out")["root"] == "pictures"
+    assert read_meta("out")["root"] == "pictures"
     assert epoch(streamed, streamed.train)[0].shape == (21, 3, SIZE, SIZE)
 
 
@@ -235,7 +226,7 @@ def prepare_fails(root, *parts, **options):
 
 
 def test_streaming_is_for_folders_alone(tmp_path):
-    run = lambda: data.prepare("digits", "unused", tmp_path / "out", seed=0, workers=1)  # noqa: E731
+    run = lambda: prepare("digits", "unused", tmp_path / "out", seed=0, workers=1)  # noqa: E731
     fails("data.stream: digits is in memory", "folder", "digits", run=run)
 
 
@@ -267,7 +258,7 @@ def test_prepare_refuses_limits_and_classes_as_in_memory(pictures_copy):
 @pytest.mark.parametrize("options", [AUGMENTED, RESIZED], ids=["augmented", "resized"])
 def test_an_epoch_follows_from_its_seed_alone(folder, options):
     def images(workers, seed):
-        streamed = data.load(folder, "cpu", workers=workers)
+        streamed = load(folder, "cpu", workers=workers)
         return epoch(streamed, streamed.train, seed, **options)
 
     first = images(0, 5)
@@ -280,7 +271,7 @@ def test_an_epoch_follows_from_its_seed_alone(folder, options):
 
 
 def test_epochs_may_run_side_by_side_and_again(folder):
-    streamed = data.load(folder, "cpu", workers=2)
+    streamed = load(folder, "cpu", workers=2)
     batches = streamed.batches(streamed.train, batch_size=4, **RESIZED)
     alone = [list(batches.epoch(seed)) for seed in (0, 1)]
     for one, other, *expected in zip(batches.epoch(0), batches.epoch(1), *alone, strict=True):
@@ -297,7 +288,7 @@ def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch):
         return boxes[-1]
 
     monkeypatch.setattr(v2.RandomResizedCrop, "make_params", record)
-    streamed = data.load(folder, "cpu")
+    streamed = load(folder, "cpu")
     # What crops the padded image has no part in it.
     images, _ = epoch(streamed, streamed.train, resized_crop=True, crop_padding=3)
     paths = sorted((pictures / "train").rglob("*.*"))
@@ -306,7 +297,7 @@ def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch):
         for path, box in zip(paths, boxes, strict=True)
     ]
     expected = torch.stack([reference.pil_to_tensor(image) for image in expected])
-    assert torch.equal(images, data.normalise(expected, streamed.mean, streamed.std))
+    assert torch.equal(images, normalise(expected, streamed.mean, streamed.std))
     sizes = [Image.open(path).size for path in paths]
     shares = [box["height"] * box["width"] / (w * h) for box, (w, h) in zip(boxes, sizes, strict=True)]
     assert min(shares) < 0.4
@@ -320,7 +311,7 @@ def test_each_image_and_epoch_has_a_crop_of_its_own(pictures_copy, tmp_path):
         source.save(path)
     streamed = prepared(pictures_copy, tmp_path / "out", 2)
     alike = [i for i, name in enumerate(streamed.train.images.names) if name.endswith("png")]
-    split = data.Split(streamed.train.images[torch.tensor(alike)], streamed.train.labels[alike])
+    split = Split(streamed.train.images[torch.tensor(alike)], streamed.train.labels[alike])
     assert len(epoch(streamed, split)[0].unique(dim=0)) == 1
     images = torch.cat([epoch(streamed, split, seed, resized_crop=True)[0] for seed in (0, 1)])
     assert len(images.unique(dim=0)) == 2 * len(alike)
@@ -338,7 +329,7 @@ def test_resized_crop_needs_the_files(pictures, tmp_path):
 def test_root_that_moved(pictures_copy, tmp_path):
     prepared(pictures_copy, tmp_path / "out", 1)
     pictures_copy.rename(tmp_path / "elsewhere")
-    fails(f"data.root: {pictures_copy} is no folder", run=lambda: data.load(tmp_path / "out", "cpu"))
+    fails(f"data.root: {pictures_copy} is no folder", run=lambda: load(tmp_path / "out", "cpu"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -353,7 +344,7 @@ def test_an_epoch_names_an_image_that_is_not_what_it_was(pictures_copy, tmp_path
         Image.new("RGB", (20, 20)).save(path)
     elif damage == "folder":
         path.mkdir()
-    streamed = data.load(tmp_path / "out", "cpu", workers=workers)  # reads no image
+    streamed = load(tmp_path / "out", "cpu", workers=workers)  # reads no image
     words = "was altered" if damage in ("garbage", "altered") else "cannot be read ("
     message = f"data.root: {path} {words}"
     fails(message, "prepare stage again", run=lambda: epoch(streamed, streamed.train))
@@ -368,13 +359,13 @@ def test_names_that_were_altered(folder, tmp_path, name):
     path = copy / name
     names = json.loads(path.read_text())
     path.write_text(json.dumps(names[::-1]))
-    fails(f"{path} is damaged or was altered", "dvc repro prepare", run=lambda: data.load(copy, "cpu"))
+    fails(f"{path} is damaged or was altered", "dvc repro prepare", run=lambda: load(copy, "cpu"))
     path.unlink()
-    fails(f"{path} is missing", "dvc repro prepare", run=lambda: data.load(copy, "cpu"))
+    fails(f"{path} is missing", "dvc repro prepare", run=lambda: load(copy, "cpu"))
 
 
 def rewrite_meta(folder, **changes):
-    meta = data.read_meta(folder)
+    meta = read_meta(folder)
     checksums = {name: sha256(folder / name) for name in meta["checksums"]}
     (folder / "meta.json").write_text(json.dumps(meta | {"checksums": checksums} | changes))
 
@@ -385,7 +376,7 @@ def test_names_that_are_none(folder, tmp_path, text):
     (copy / "train.json").write_text(text)
     rewrite_meta(copy)
     words = "cannot be read" if text == "{" else "does not agree with meta.json"
-    fails(f"{copy / 'train.json'} {words}", run=lambda: data.load(copy, "cpu"))
+    fails(f"{copy / 'train.json'} {words}", run=lambda: load(copy, "cpu"))
 
 
 def test_digests_of_another_shape(folder, tmp_path):
@@ -394,14 +385,14 @@ def test_digests_of_another_shape(folder, tmp_path):
     tensors = load_file(path)
     save_file(tensors | {"digests": tensors["digests"][:, :8].contiguous()}, path)
     rewrite_meta(copy)
-    fails(f"{path} does not agree with meta.json", run=lambda: data.load(copy, "cpu"))
+    fails(f"{path} does not agree with meta.json", run=lambda: load(copy, "cpu"))
 
 
 @pytest.mark.parametrize("changes", [{"root": 1}, {"image_size": "8"}, {"checksums": {}}], ids=str)
 def test_meta_that_was_altered(folder, tmp_path, changes):
     copy = shutil.copytree(folder, tmp_path / "copy")
     rewrite_meta(copy, **changes)
-    fails(f"{copy / 'meta.json'} was altered", run=lambda: data.read_meta(copy))
+    fails(f"{copy / 'meta.json'} was altered", run=lambda: read_meta(copy))
 
 
 # Processes
@@ -419,7 +410,7 @@ def test_workers_read_and_take_reads_here(folder, monkeypatch):
 
     monkeypatch.setattr(streaming, "read_image", mark)
     for workers in (0, 1, 2):
-        train = data.load(folder, "cpu", workers=workers).train
+        train = load(folder, "cpu", workers=workers).train
         found = readers(torch.cat(list(train.images.stream(torch.arange(21).split(4)))))
         assert len(found) == max(workers, 1)
         assert (os.getpid() in found) == (workers == 0)
@@ -427,7 +418,7 @@ def test_workers_read_and_take_reads_here(folder, monkeypatch):
 
 
 def test_an_epoch_left_early_ends_its_processes(folder):
-    streamed = data.load(folder, "cpu", workers=2)
+    streamed = load(folder, "cpu", workers=2)
     batches = streamed.batches(streamed.train, batch_size=2).epoch(0)
     next(batches)
     assert len(multiprocessing.active_children()) == 2
@@ -440,7 +431,7 @@ def test_threads_of_the_caller_do_not_hang_the_workers(folder):
     torch.set_num_threads(2)
     try:
         (torch.rand(500, 500, requires_grad=True) @ torch.rand(500, 500)).sum().backward()
-        streamed = data.load(folder, "cpu", workers=2)
+        streamed = load(folder, "cpu", workers=2)
         assert len(epoch(streamed, streamed.train, batch_size=7, **AUGMENTED)[0]) == 21
     finally:
         torch.set_num_threads(threads)
@@ -448,7 +439,7 @@ def test_threads_of_the_caller_do_not_hang_the_workers(folder):
 
 def test_a_worker_that_is_killed_ends_in_one_line(folder, monkeypatch):
     monkeypatch.setattr(streaming, "read_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    streamed = data.load(folder, "cpu", workers=2)
+    streamed = load(folder, "cpu", workers=2)
     fails("a process that reads images was killed", run=lambda: epoch(streamed, streamed.train))
 
 
@@ -457,18 +448,18 @@ def test_a_bug_is_no_mistake_of_the_user(folder, monkeypatch):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(streaming, "read_image", bug)
-    streamed = data.load(folder, "cpu")
+    streamed = load(folder, "cpu")
     with pytest.raises(RuntimeError, match="^a bug$"):
         epoch(streamed, streamed.train)
 
 
 def test_workers_that_inherit_nothing_read_the_same(folder, monkeypatch):
-    here = data.load(folder, "cpu")
+    here = load(folder, "cpu")
     expected = epoch(here, here.train, **RESIZED)
     method = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     try:
-        streamed = data.load(folder, "cpu", workers=1)
+        streamed = load(folder, "cpu", workers=1)
         assert all_equal(epoch(streamed, streamed.train, **RESIZED), expected)
     finally:
         multiprocessing.set_start_method(method, force=True)

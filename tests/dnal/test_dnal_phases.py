@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.data.prepare import Batches
+from nas.data.batches import Batches
 from nas.dnal.gates import THRESHOLD, Gate, gates
 from nas.dnal.phases import BINS, GateRecipe, learn_gates, restore
 from nas.pipeline.errors import UserError

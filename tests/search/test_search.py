@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from nas.data.prepare import Batches
+from nas.data.batches import Batches
 from nas.networks import supernet as supernet_module
 from nas.networks.supernet import Supernet
 from nas.search.loop import AlphaRecipe, first_order, functional_loss, search, second_order

@@ -19,8 +19,9 @@ from torch import nn
 from torch.nn.functional import batch_norm
 
 from nas import fast
-from nas.data import prepare as data
-from nas.data.prepare import Batches
+from nas.data import batches as data
+from nas.data import sharing
+from nas.data.batches import Batches
 from nas.data.streaming import cpus
 from nas.dnal.backbones import build
 from nas.dnal.phases import GateRecipe, learn_gates
@@ -76,7 +77,7 @@ def job_norms() -> dict:
         norm = (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(3)
         nn.init.uniform_(norm.weight)
         distributed.synchronise(norm)
-        mine = distributed.part(7)
+        mine = sharing.part(7)
         x = x[mine].clone().requires_grad_()
         y = norm(x)
         (y * weights[mine]).sum().backward()
@@ -112,7 +113,7 @@ def job_resume() -> dict:
 
     def stop(self: Checkpoint, records: list[dict]) -> None:
         save(self, records)
-        distributed.mean([torch.zeros(())])  # the first has written when the others go on
+        sharing.mean([torch.zeros(())])  # the first has written when the others go on
         raise Stop
 
     Checkpoint.save = stop
@@ -122,7 +123,7 @@ def job_resume() -> dict:
         pass
     finally:
         Checkpoint.save = save
-    torch.manual_seed(distributed.rank())  # a new process has another state of the global generator
+    torch.manual_seed(sharing.rank())  # a new process has another state of the global generator
     return trained("k")
 
 
@@ -283,13 +284,14 @@ from nas.pipeline.stage import run
 def main(params, name):
     import torch
     import torch.distributed as dist
+    from nas.data import sharing
     from nas.training import distributed
     from nas.pipeline.errors import UserError
 
     if not distributed.start(torch.device("cpu"), params.devices, params.nodes):
         return
     print(f"pid {os.getpid()}\\n", end="", flush=True)
-    what, last = os.environ["WHAT"], distributed.rank() > 0
+    what, last = os.environ["WHAT"], sharing.rank() > 0
     if what == "mistake" or (what == "one mistake" and last):
         raise UserError("this one is the user's")
     if what == "bug" and last:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.data.prepare import Batches
+from nas.data.batches import Batches
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.space.genotypes import PUBLISHED
