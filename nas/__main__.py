@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from nas.pipeline.check import check_against_data
 from nas.pipeline.errors import UserError
 from nas.pipeline.params import PATH, load, preset
 
@@ -17,6 +18,7 @@ def main(arguments: list[str]) -> None:
                 raise UserError(
                     f"{PATH}: data.root: {params.data.root} is no folder: create it, or name the one you mean"
                 )
+            check_against_data(params)
             YAML().dump(params.model_dump(), sys.stdout)
         case ["preset", name]:
             preset(name)

@@ -1,6 +1,6 @@
 """Run a stage and tell what it read: python -m tests.trace_stage OUTPUT.json STAGE ARGUMENT…
 
-Writes {"params": [leaf keys of params.yaml that the stage read], "modules": [files of nas and stages it imported]}.
+Writes {"params": [leaf keys of params.yaml that the stage read], "modules": [modules of nas and stages it imported]}.
 """
 
 import json
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from nas.pipeline import params
 
-ROOT = Path.cwd()
 seen: set[str] = set()
 
 
@@ -52,9 +51,5 @@ params.load = traced_load
 output, stage, *arguments = sys.argv[1:]
 sys.argv = [f"stages/{stage}.py", *arguments]
 runpy.run_module(f"stages.{stage}", run_name="__main__", alter_sys=False)
-modules = {
-    Path(module.__file__).relative_to(ROOT).as_posix()
-    for name, module in sys.modules.items()
-    if name.split(".")[0] in ("nas", "stages") and getattr(module, "__file__", None)
-}
-Path(output).write_text(json.dumps({"params": sorted(seen), "modules": sorted(modules | {f"stages/{stage}.py"})}))
+modules = {name for name in sys.modules if name.split(".")[0] in ("nas", "stages")}
+Path(output).write_text(json.dumps({"params": sorted(seen), "modules": sorted(modules | {f"stages.{stage}"})}))

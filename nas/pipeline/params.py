@@ -10,12 +10,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, suggest
 from nas.pipeline.files import write_text
-from nas.space.genotypes import PUBLISHED, Label, found_name
+from nas.pipeline.names import Label, Network, Slimmed, spelled
+from nas.pipeline.names import Search as Searched
+from nas.space.genotypes import PUBLISHED
 from nas.space.spaces import SPACES
 
 PATH = Path("params.yaml")
@@ -41,6 +43,13 @@ def _spelled_out(path: str) -> str:
     return path
 
 
+def _with_a_point(value: object) -> object:
+    """DVC spells a number in names as params.yaml does: 0 and 0.0 would be two names, of which results have one."""
+    if (isinstance(value, int) and not isinstance(value, bool)) or str(value) == "-0.0":
+        raise ValueError(f"is not allowed: write {spelled(abs(value) if value == 0 else value)}, as names spell it")
+    return value
+
+
 def _two(values: list) -> list:
     if len(values) != 2:
         raise ValueError("must be a list of two numbers: [0.5, 0.999]")
@@ -61,6 +70,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Space = Annotated[str, AfterValidator(_known_space)]
+Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_with_a_point)]
 
 
 def _list_of(kind: Any, minimum: int = 0) -> Any:
@@ -155,9 +165,13 @@ class Search(CellTraining):
         idle = unused[self.algorithm] - {"algorithm"}
         return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
 
+    def searches(self) -> list[Searched]:
+        """Every search that the lists span."""
+        return [Searched(space, seed) for space in self.spaces for seed in self.seeds]
+
     def genotypes(self) -> list[str]:
         """Names of the genotypes that the searches find."""
-        return [found_name(space, seed, self.seeds) for space in self.spaces for seed in self.seeds]
+        return [searched.genotype(self.seeds) for searched in self.searches()]
 
 
 class Evaluate(CellTraining):
@@ -168,9 +182,9 @@ class Evaluate(CellTraining):
     auxiliary: NonNegative
     drop_path: Fraction
 
-    def networks(self) -> list[str]:
-        """Names of the networks that the lists span: GENOTYPE-LAYERS-SEED."""
-        return [f"{g}-{n}-{s}" for g in self.genotypes for n in self.layers for s in self.seeds]
+    def networks(self) -> list[Network]:
+        """Every network that the lists span."""
+        return [Network(g, n, s) for g in self.genotypes for n in self.layers for s in self.seeds]
 
 
 class Pretrain(Training):
@@ -181,16 +195,16 @@ class Pretrain(Training):
 
 class Slim(Section):
     models: _list_of(Literal[BACKBONES])
-    penalties: _list_of(NonNegative)
+    penalties: _list_of(Penalty)
     gate_epochs: Count
     gate_learning_rate: Positive
     gate_momentum: Fraction
     epochs: Count
     milestones: _list_of(Count)
 
-    def networks(self) -> list[str]:
-        """Names of what the lists span: MODEL-PENALTY."""
-        return [f"{model}-{penalty}" for model in self.models for penalty in self.penalties]
+    def networks(self) -> list[Slimmed]:
+        """Every slimmed network that the lists span."""
+        return [Slimmed(model, penalty) for model in self.models for penalty in self.penalties]
 
 
 class GradCam(Section):
@@ -250,7 +264,7 @@ class Params(Section):
         for i, name in enumerate(self.evaluate.genotypes):
             if trouble := self._unknown(name):
                 raise ValueError(f"evaluate.genotypes[{i}]: {trouble}")
-        networks = self.evaluate.networks()
+        networks = [network.key for network in self.evaluate.networks()]
         for i, name in enumerate(self.gradcam.networks):
             if name not in networks:
                 raise ValueError(f"gradcam.networks[{i}]: {name} is no evaluated network: {suggest(name, networks)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nas.pipeline.errors import FAILURE, UserError, reason
+from nas.pipeline.names import stage_name
 from nas.pipeline.params import load
 
 LOGS = Path("logs")
@@ -21,6 +22,8 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation
 # What torch says when another process of one training has ended, and how long this one then waits to be ended in turn
 LOST = ("gloo", "NCCL")
 GRACE = 10  # seconds
+
+GONE = "the earlier result comes back when params.yaml is as it was: dvc repro brings it from the run cache"
 
 
 def run(main: Callable[..., None]) -> None:
@@ -34,7 +37,7 @@ def run(main: Callable[..., None]) -> None:
     try:
         params = load()
         arguments = _arguments(main, stage, sys.argv[1:])
-        name = "@".join([stage, "-".join(map(str, arguments))] if arguments else [stage])
+        name = stage_name(stage, *arguments)
         _log_to(LOGS / f"{name}.log")
         main(params, name, *arguments)
     except UserError as mistake:
@@ -69,6 +72,8 @@ def _fail(stage: str, message: str) -> None:
         with open(told, "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
         sys.exit(1)
+    if stage != "code" and "DVC_STAGE" in os.environ:  # DVC has removed what an earlier run left
+        line += f" ({GONE})"
     sys.exit(f"error: {stage}: {line}")
 
 
@@ -81,7 +86,7 @@ def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[
     arguments: list[str | int] = []
     for parameter, text in zip(declared, given, strict=True):
         whole = parameter.annotation is int
-        if not re.fullmatch(r"\d{1,10}" if whole else r"\w[\w.-]*", text):
+        if not re.fullmatch(r"\d{1,10}" if whole else r"\w[\w.+-]*", text):
             allowed = "a number: digits alone" if whole else "a name: letters, digits, _, - and ."
             raise UserError(f"{parameter.name}: {text!r} is not allowed: must be {allowed}")
         arguments.append(parameter.annotation(text))

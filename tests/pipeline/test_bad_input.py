@@ -119,35 +119,60 @@ def test_an_argument_too_many(project):
     assert line == "error: prepare: takes no arguments, not 1; usage: python -m stages.prepare"
 
 
-# Through DVC, which removes outputs before a stage unless they persist
+# Through DVC, which removes a stage's outputs before it runs
 
 
-def repro(project, stage):
-    before = results(project.folder)
-    done = project.run(sys.executable, "-m", "dvc", "repro", stage, check=False)
+def repro(project, *stages):
+    done = project.run(sys.executable, "-m", "dvc", "repro", *stages, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
-    assert results(project.folder) == before
     return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_dvc_keeps_the_results_of_a_search_that_fails(finished, copy_of):
+def but_fingerprints(found):
+    return {path: content for path, content in found.items() if not path.startswith("results/code/")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": {"channels": 0}}, "params.yaml: search.channels: 0 is not allowed: must be at least 1"),
+        (
+            {"search": {"stem": "imagenet"}},
+            "search.stem: imagenet is not allowed for images of 8×8 pixels (height×width)",
+        ),
+        ({"gradcam": {"index": 500}}, "gradcam.index: 500 is too large: class 0 has 6 test images"),
+        ({"gradcam": {"classes": ["0", "cat"]}}, "gradcam.classes[1]: unknown class 'cat'"),
+        ({"gradcam": {"images": 65}}, "gradcam.images: 65 is more than the 64 test images there are"),
+    ],
+    ids=str,
+)
+def test_what_can_be_seen_beforehand_costs_no_earlier_result(changes, message, finished, copy_of):
     project = copy_of(finished)
-    project.set(search={"channels": 0})
+    project.set(**changes)
+    before = results(project.folder)
+    (line,) = repro(project)
+    assert line.startswith(f"error: code: {message}")
+    assert but_fingerprints(results(project.folder)) == but_fingerprints(before)
+    done = project.run(sys.executable, "-m", "nas", "check", check=False)
+    assert done.returncode == 1 and done.stderr == line.replace("error: code: ", "error: ") + "\n"
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert project.repro() == []
+
+
+def test_what_a_failing_stage_cost_comes_back_with_the_parameters(finished, copy_of):
+    project = copy_of(finished)
+    before = results(project.folder)
+    project.set(search={"learning_rate": 1e20, "gradient_clip": 1e30})
     (line,) = repro(project, "search@darts-0")
-    assert line == "error: search: params.yaml: search.channels: 0 is not allowed: must be at least 1"
-    assert (project.folder / "results/search/darts-0/metrics.json").exists()
-
-
-def test_dvc_keeps_the_prepared_data_when_preparing_fails(finished, copy_of):
-    project = copy_of(finished)
-    (project.folder / "pictures").mkdir()
-    project.set(data={"name": "folder", "root": "pictures"})
-    (line,) = repro(project, "prepare")
-    assert line.startswith(
-        "error: prepare: data.root: pictures/train is no folder; expected pictures/train/CLASS/*.png"
+    assert "training diverged" in line
+    assert line.endswith(
+        " (the earlier result comes back when params.yaml is as it was: dvc repro brings it from the run cache)"
     )
-    assert (project.folder / "data/prepared/meta.json").exists()
+    assert not (project.folder / "results/search/darts-0/metrics.json").exists()
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert project.repro() == []
+    assert results(project.folder) == before
 
 
 # Parameters

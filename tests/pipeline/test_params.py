@@ -88,7 +88,13 @@ def test_networks_are_the_product_of_the_lists():
     tree["evaluate"] |= {"genotypes": ["DARTS_V2", "darts"], "layers": [2, 3], "seeds": [0, 1]}
     tree["gradcam"]["networks"] = ["darts-3-1"]
     expected = ["DARTS_V2-2-0", "DARTS_V2-2-1", "DARTS_V2-3-0", "DARTS_V2-3-1"]
-    assert check(tree).evaluate.networks() == [*expected, "darts-2-0", "darts-2-1", "darts-3-0", "darts-3-1"]
+    assert [network.key for network in check(tree).evaluate.networks()] == [
+        *expected,
+        "darts-2-0",
+        "darts-2-1",
+        "darts-3-0",
+        "darts-3-1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -452,7 +458,7 @@ def test_an_unknown_genotype():
 def test_random_genotypes_are_of_any_known_space():
     tree = read(DEFAULT)
     tree["evaluate"]["genotypes"] += ["darts_random_3", "convnext_random_0", "pibconv_f4.5_random_11"]
-    assert "pibconv_f4.5_random_11-3-0" in check(tree).evaluate.networks()
+    assert ("pibconv_f4.5_random_11", 3, 0) in check(tree).evaluate.networks()
     assert "is no genotype" in refused("evaluate.genotypes", ["dart_random_1"])
     assert "is no genotype" in refused("evaluate.genotypes", ["darts_random_01"])
 

@@ -20,7 +20,8 @@ from nas.pipeline.params import check
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
 SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
-STAGES = {"prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+STAGES = {"code", "prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+SUMMARIES = {"derive", "complexity", "report"}
 STAGES |= {"pretrain@vgg16_cifar", *SLIM}
 
 Copy = Callable[[Project], Project]
@@ -28,6 +29,9 @@ Copy = Callable[[Project], Project]
 
 def hashes(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# The promise: a change costs what it touches
 
 
 def test_nothing_to_do_runs_nothing(finished: Project) -> None:
@@ -41,12 +45,129 @@ def test_twice_by_force_leaves_the_same_lock(finished: Project, copy_of: Copy) -
     assert (project.folder / "dvc.lock").read_text() == before
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) >= 1, f"{path} does not hold {old!r}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_comments_docstrings_and_layout_run_nothing_that_trains(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    for path in [*(project.folder / "nas").rglob("*.py"), *(project.folder / "stages").rglob("*.py")]:
+        path.write_text(f"# A comment.\n\n{path.read_text(encoding='utf-8')}\n# Another.\n", encoding="utf-8")
+    edit(project.folder / "nas/networks/supernet.py", '"""The continuous', '"""Once more: the continuous')
+    edit(project.folder / "nas/space/operations/separable.py", "import torch\n", "import torch ; \n")
+    assert project.repro() == ["code"]
+
+
+WIDE = """
+from torch import nn
+
+class Wide(nn.Sequential):
+    def __init__(self, channels, stride, affine=True):
+        super().__init__(nn.ReLU(), nn.Conv2d(channels, channels, 3, stride, 1), nn.BatchNorm2d(channels, affine=affine))
+
+OPERATIONS = {"wide_conv": Wide}
+"""
+
+
+def test_an_operation_and_a_space_that_uses_it_cost_that_spaces_search(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    (project.folder / "nas/space/operations/wide.py").write_text(WIDE)
+    head = "FAMILIES: dict[str, tuple[str, ...]] = {\n"
+    edit(project.folder / "nas/space/operations/__init__.py", head, f'{head}    "wide": ("wide_conv",),\n')
+    edit(
+        project.folder / "nas/space/spaces.py",
+        "_ALL = (\n",
+        '_ALL = (\n    SearchSpace("wide", ("none", "wide_conv")),\n',
+    )
+    assert set(project.repro()) <= {"code", *SUMMARIES}
+    project.set(search={"spaces": ["darts", "wide"]}, evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "wide"]})
+    assert set(project.repro()) == {"code", "search@wide-0", "evaluate@wide-2-0", *SUMMARIES}
+    assert "wide" in (project.folder / "results/report.md").read_text()
+
+
+def test_a_genotype_a_reader_or_a_section_more_costs_what_names_it(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    (project.folder / "nas/data/readers/mine.py").write_text("def read(root, image_size, workers): ...\n")
+    edit(project.folder / "nas/data/readers/__init__.py", '"digits": ', '"mine": "mine",\n    "digits": ')
+    assert project.repro() == ["code"]
+    published = project.folder / "nas/space/published.py"
+    published.write_text(
+        published.read_text() + '\nPUBLISHED["MINE"] = PUBLISHED["DARTS_V2"].with_all("skip_connect")\n'
+    )
+    assert set(project.repro()) <= {"code", *SUMMARIES}
+    project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "MINE"]})
+    assert set(project.repro()) == {"code", "evaluate@MINE-2-0", *SUMMARIES}
+
+
+def test_a_metric_or_a_figure_trains_nothing_again(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    weights = sha256(project.folder / "models/evaluate/DARTS_V2-2-0.safetensors")
+    edit(project.folder / "stages/evaluate.py", "top1=", "top1=2 * ")
+    done = project.run("dvc", "repro").stdout
+    assert done.count("Running stage 'evaluate@") == 3 and "epoch 1/" not in done
+    assert done.count("resumed after epoch 2 from ") == 3
+    assert sha256(project.folder / "models/evaluate/DARTS_V2-2-0.safetensors") == weights
+
+
+def test_a_change_that_is_taken_back_or_made_again_runs_nothing(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    before = hashes(project.folder / "results")
+    changes = {"evaluate": {"epochs": 3}, "gradcam": {"method": "EigenCAM"}, "search": {"epochs": 2}}
+    project.set(**changes)
+    assert set(project.repro()) >= {"search@darts-0", *EVALUATIONS, "gradcam@DARTS_V2-2-0", "report"}
+    changed = hashes(project.folder / "results")
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert project.repro() == []
+    assert hashes(project.folder / "results") == before
+    project.set(**changes)
+    assert project.repro() == []
+    assert hashes(project.folder / "results") == changed
+
+
+def test_what_a_shared_cache_holds_nobody_runs_again(finished: Project, copy_of: Copy, tmp_path: Path) -> None:
+    project = copy_of(finished)
+    project.run("dvc", "cache", "dir", "--local", str(tmp_path / "cache"))
+    shutil.copytree(project.folder / ".dvc/cache", tmp_path / "cache")
+    project.set(evaluate={"epochs": 3})
+    assert set(project.repro()) >= EVALUATIONS
+    project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc", "cache", "dir", "--local", str(tmp_path / "cache"))
+    assert clone.repro() == []  # what was committed
+    clone.set(evaluate={"epochs": 3})
+    assert clone.repro() == []  # and what was run, and not committed
+    assert hashes(clone.folder / "results") == hashes(project.folder / "results")
+
+
+def test_what_was_committed_comes_through_a_remote(finished: Project, copy_of: Copy, tmp_path: Path) -> None:
+    project = copy_of(finished)
+    project.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    project.set(evaluate={"epochs": 3})
+    project.repro()
+    project.commit("three epochs")
+    project.run("dvc", "push", "--run-cache")
+    project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc", "pull", "--run-cache")
+    assert clone.repro() == []
+    assert hashes(clone.folder / "results") == hashes(project.folder / "results")
+
+
+def test_other_line_ends_run_nothing_that_trains(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    for path in [*(project.folder / "nas").rglob("*.py"), *(project.folder / "stages").rglob("*.py")]:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert project.repro() == ["code"]
+
+
 def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(gradcam={"index": 1})
-    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    assert project.repro() == ["code", "gradcam@DARTS_V2-2-0", "report"]
     project.set(gradcam={"method": "EigenCAM", "images": 8})
-    assert project.repro() == ["gradcam@DARTS_V2-2-0", "report"]
+    assert project.repro() == ["code", "gradcam@DARTS_V2-2-0", "report"]
     metrics = json.loads((project.folder / "results/gradcam/DARTS_V2-2-0/metrics.json").read_text())
     assert metrics["images"] == 8
 
@@ -54,14 +175,14 @@ def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, co
 def test_a_random_genotype_more_runs_its_evaluation_and_what_summarises(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "darts_random_1"]})
-    assert set(project.repro()) == {"derive", "evaluate@darts_random_1-2-0", "complexity", "report"}
+    assert set(project.repro()) == {"code", "evaluate@darts_random_1-2-0", *SUMMARIES}
     assert "more accurate than" in (project.folder / "results/report.md").read_text()
 
 
 def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(slim={"penalties": [0.0, 0.01, 1.0]})
-    assert set(project.repro()) == {"slim@vgg16_cifar-1.0", "report"}
+    assert set(project.repro()) == {"code", "slim@vgg16_cifar-1.0", "report"}
     costs = {}
     for penalty in ("0.0", "0.01", "1.0"):
         told = json.loads((project.folder / f"results/slim/vgg16_cifar-{penalty}/metrics.json").read_text())
@@ -69,14 +190,14 @@ def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy
         assert told["macs"] * told["macs_ratio"] == pytest.approx(costs["0.0"])
     assert costs["0.0"] > costs["0.01"] > costs["1.0"]  # which closes all: a layer keeps one channel
     project.set(slim={"epochs": 3})
-    assert set(project.repro()) == {*SLIM, "slim@vgg16_cifar-1.0", "report"}
+    assert set(project.repro()) == {"code", *SLIM, "slim@vgg16_cifar-1.0", "report"}
 
 
 @pytest.mark.parametrize("algorithm", ["gdas", "random"])
 def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(search={"algorithm": algorithm}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
-    assert set(project.repro()) == {"search@darts-0", "derive", "evaluate@darts-2-0", "complexity", "report"}
+    assert set(project.repro()) == {"code", "search@darts-0", "evaluate@darts-2-0", *SUMMARIES}
     report = (project.folder / "results/report.md").read_text()
     assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
     project.run("dvc", "metrics", "diff")
@@ -111,15 +232,15 @@ def test_a_layer_count_more_runs_what_is_new_and_one_less_what_summarises(finish
     project = copy_of(finished)
     project.set(evaluate={"layers": [2, 3]})
     new = {"evaluate@DARTS_V2-3-0", "evaluate@darts-3-0", "evaluate@darts_random_0-3-0"}
-    assert set(project.repro()) == new | {"complexity", "report"}
+    assert set(project.repro()) == new | {"code", "complexity", "report"}
     assert "| DARTS_V2 | 3 | **" in (project.folder / "results/report.md").read_text()
     project.set(evaluate={"layers": [2]})
-    assert set(project.repro()) == {"complexity", "report"}
+    assert project.repro() == []  # as it was before
     # The earlier run's files are still there, but nothing shows them.
     assert (project.folder / "results/evaluate/DARTS_V2-3-0/metrics.json").exists()
     assert "| DARTS_V2 | 3 | **" not in (project.folder / "results/report.md").read_text()
     project.set(evaluate={"layers": [2, 3]})
-    assert set(project.repro()) == {"complexity", "report"}
+    assert project.repro() == []
 
 
 def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finished: Project, copy_of: Copy) -> None:
@@ -127,7 +248,7 @@ def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finishe
     genotypes = hashes(project.folder / "results/genotypes")
     project.set(search={"epochs": 2})
     ran = set(project.repro())
-    expected = {"search@darts-0", "derive", "report"}
+    expected = {"code", "search@darts-0", "derive", "report"}
     if hashes(project.folder / "results/genotypes") != genotypes:
         expected |= {"evaluate@darts-2-0", "complexity"}
     assert ran == expected
@@ -161,10 +282,11 @@ def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_pat
     assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
 
 
-# A stage declares exactly what it reads
+# A stage declares exactly the parameters that it reads, and all code that it loads
 
 
 TRACED = {
+    "code": [],
     "prepare": [],
     "search": ["darts", "0"],
     "derive": [],
@@ -203,7 +325,7 @@ def test_every_stage_is_traced() -> None:
     assert set(TRACED) == set(DECLARED) == {p.stem for p in (ROOT / "stages").glob("[!_]*.py")}
 
 
-@pytest.mark.parametrize("stage", TRACED)
+@pytest.mark.parametrize("stage", [stage for stage in TRACED if stage != "code"])  # which checks all
 def test_params_name_exactly_what_the_stage_reads(stage: str, traces: dict[str, dict]) -> None:
     every = leaves(YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text()))
     declared = {
@@ -215,9 +337,26 @@ def test_params_name_exactly_what_the_stage_reads(stage: str, traces: dict[str, 
     assert declared == set(traces[stage]["params"])
 
 
-@pytest.mark.parametrize("stage", TRACED)
-def test_deps_name_exactly_the_modules_the_stage_imports(stage: str, traces: dict[str, dict]) -> None:
-    assert {dep for dep in DECLARED[stage]["deps"] if dep.endswith(".py")} == set(traces[stage]["modules"])
+@pytest.fixture(scope="module")
+def names_alone(finished: Project) -> set[str]:
+    """What nas.pipeline loads to check the names in params.yaml, and nas.pipeline itself."""
+    program = (
+        "import sys; from nas.pipeline.params import load; load(); print(*(n for n in sys.modules if n[:3] == 'nas'))"
+    )
+    loaded = set(finished.run(sys.executable, "-c", program).stdout.split())
+    assert "nas.networks" not in loaded and not any(name.startswith("nas.space.operations.") for name in loaded)
+    return loaded | {f"nas.pipeline.{path.stem}" for path in (ROOT / "nas/pipeline").glob("*.py")}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in TRACED if stage != "code"])
+def test_a_stage_loads_no_module_that_its_fingerprint_lacks(
+    stage: str, finished: Project, traces: dict, names_alone: set[str]
+) -> None:
+    name = {"search": "/darts", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}.get(stage, "")
+    told = json.loads((finished.folder / f"results/code/{stage}{name}.json").read_text())
+    loaded = set(traces[stage]["modules"])
+    assert len(loaded) > 5 and f"stages.{stage}" in loaded
+    assert loaded - set(told["modules"]) <= names_alone
 
 
 # Killed and run again

@@ -1,0 +1,42 @@
+"""What params.yaml asks of the prepared data, checked before DVC removes an earlier result."""
+
+import json
+
+from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.names import DATA
+from nas.pipeline.params import Params
+
+SMALLEST = {"cifar": 5, "imagenet": 33}  # pixels that a stem needs, as networks.network has it
+
+
+def check_against_data(params: Params) -> None:
+    """Raise UserError where `params` ask for classes, images or sizes that the prepared data do not have.
+
+    Silent where no data are prepared yet, or others than `params` name: the stages themselves check again.
+    """
+    try:
+        meta = json.loads((DATA / "meta.json").read_text(encoding="utf-8"))
+        counts = dict(zip(meta["classes"], meta["test_per_class"], strict=True))
+        _, height, width = meta["shape"]
+        others = meta["name"] != params.data.name or params.data.test_limit not in (None, meta["test"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if others:
+        return
+    for section, used in (("search", params.search.spaces), ("evaluate", params.evaluate.genotypes)):
+        stem = getattr(params, section).stem
+        if used and min(height, width) < SMALLEST[stem]:
+            raise UserError(
+                f"{section}.stem: {stem} is not allowed for images of {height}×{width} pixels (height×width): it needs "
+                f"at least {SMALLEST[stem]}×{SMALLEST[stem]}"
+            )
+    p = params.gradcam
+    if not p.networks:
+        return
+    for i, label in enumerate(p.classes):
+        if label not in counts:
+            raise UserError(f"gradcam.classes[{i}]: unknown class {label!r}; {suggest(label, counts)}")
+        if p.index >= counts[label]:
+            raise UserError(f"gradcam.index: {p.index} is too large: class {label} has {counts[label]} test images")
+    if p.images is not None and p.images > meta["test"]:
+        raise UserError(f"gradcam.images: {p.images} is more than the {meta['test']} test images there are")

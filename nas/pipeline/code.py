@@ -1,0 +1,267 @@
+"""Fingerprints of code: which modules a stage's result depends on, each by a hash of what it says.
+
+A stage depends on its fingerprint, not on source files, so a comment, a docstring or an operation that it does not name
+reruns nothing. The hash is of the source's own characters without comments, docstrings and layout, so every Python
+gives the same. Modules are found by following imports, wherever they stand in a module. What is chosen by name
+(operations, data readers) is resolved from params.yaml: see `chosen`.
+
+The room nas.pipeline stays out by rule: it checks, names, writes and logs, and holds nothing that changes a number.
+What it imports from other rooms it reads names from, nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import keyword
+import tokenize
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.pipeline.names import Label, Network
+
+if TYPE_CHECKING:
+    from nas.pipeline.params import Params
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("nas", "stages")
+APART = "nas.pipeline"
+AFTER = "record"  # a training stage's function that runs when the training is done
+
+# Tables from names to what is made: a stage depends on the entries that it names (`chosen`), not on the whole table.
+TABLES = {"nas.space.spaces": "_ALL", "nas.space.operations": "FAMILIES", "nas.data.readers": "READERS"}
+SUMMARIES = ("derive", "complexity", "report")  # stages that read the tables whole
+
+
+# What a source says
+
+NEWLINE = "newline "  # no token reads like that
+
+
+def essence(source: str, without: Collection[str] = ()) -> str:
+    """The tokens of `source`, one a line, without comments, docstrings and layout.
+
+    Parameters
+    ----------
+    source : str
+    without : collection of str
+        Top-level functions and assignments, by name, that are left out.
+    """
+    lines, tree = io.StringIO(source).readlines(), ast.parse(source)
+    dropped = [range(_first_line(node), node.end_lineno + 1) for node in tree.body if _name(node) in without]
+    texts = {
+        (node.lineno, len(lines[node.lineno - 1].encode()[: node.col_offset].decode()))  # ast counts bytes
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    tokens, ended = [], False
+    for (row, column), text in _tokens(lines):
+        if (row, column) in texts:
+            ended = True  # and the end of its line goes too
+            continue
+        if not (ended and text == NEWLINE) and not any(row in span for span in dropped):
+            tokens.append(text)
+        ended = False
+    return "\n".join(repr(token) for token in _without_last_commas(tokens))
+
+
+def _name(node: ast.stmt) -> str | None:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return None
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+
+
+def _tokens(lines: list[str]) -> Iterator[tuple[tuple[int, int], str]]:
+    """Position and text of each token that means something; an f-string is one token, as before Python 3.12."""
+    passed = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
+    marks = {tokenize.INDENT: "indent ", tokenize.DEDENT: "dedent ", tokenize.NEWLINE: NEWLINE}
+    begins = [getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)]
+    ends = [getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name)]
+    depth, start = 0, (0, 0)
+    for token in tokenize.generate_tokens(iter(lines).__next__):
+        if token.type in begins:
+            start = start if depth else token.start
+            depth += 1
+        elif token.type in ends:
+            depth -= 1
+            if not depth:
+                yield start, _between(lines, start, token.end)
+        elif not depth and token.type not in passed:
+            yield token.start, marks.get(token.type, token.string)
+
+
+def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    (first, left), (last, right) = start, end
+    if first == last:
+        return lines[first - 1][left:right]
+    return "".join([lines[first - 1][left:], *lines[first : last - 1], lines[last - 1][:right]])
+
+
+def _without_last_commas(tokens: list[str]) -> list[str]:
+    """Without the comma before a closing bracket, which a formatter adds, unless it makes a tuple of one."""
+    kept: list[str] = []
+    makes_tuple: list[bool] = []  # of each open bracket: whether a comma after a single element would mean something
+    for i, token in enumerate(tokens):
+        if token in ("(", "[", "{"):
+            before = kept[-1] if kept else ""
+            called = before[-1:] in (")", "]") or (before.isidentifier() and not _is_keyword(before))
+            makes_tuple.append(called if token == "[" else token == "(" and not called)
+        elif token in (")", "]", "}") and makes_tuple:
+            makes_tuple.pop()
+        elif token == "," and makes_tuple:
+            if tokens[i + 1] in (")", "]", "}") and not makes_tuple[-1]:
+                continue
+            makes_tuple[-1] = False  # of two elements or more it means nothing
+        kept.append(token)
+    return kept
+
+
+def _is_keyword(word: str) -> bool:
+    return keyword.iskeyword(word) or word in ("match", "case", "type")
+
+
+# What a module loads
+
+
+@cache
+def _source(name: str) -> str | None:
+    """The text of a module of ours; None if there is none of that name."""
+    path = ROOT / name.replace(".", "/")
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    return None
+
+
+@cache
+def _imports(name: str, without: str | None = None) -> frozenset[str]:
+    """The modules of ours that a module imports anywhere in it but in the function `without`, and all their packages.
+
+    What only a type checker reads is passed over.
+    """
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.FunctionDef) and node.name == without:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{name}: a relative import is not followed: write it out")
+            found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(_source(name)))
+    with_packages = {".".join(parts[: i + 1]) for parts in (f.split(".") for f in found) for i in range(len(parts))}
+    return frozenset(f for f in with_packages if f.split(".")[0] in ROOMS and _source(f) is not None)
+
+
+def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
+    """All modules of ours that loading `starts` can load, nas.pipeline's apart.
+
+    `without` is a function whose imports do not count in the first module of `starts`.
+    """
+    found: set[str] = set()
+    waiting = [*starts]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name == APART or name.startswith(f"{APART}."):
+            continue
+        found.add(name)
+        parents = {name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)}
+        waiting += parents | _imports(name, without if name in starts else None)
+    return found
+
+
+# Fingerprints of stages
+
+
+def chosen(stage: str, arguments: Collection[str], params: Params | None = None) -> dict[str, dict]:
+    """What a stage chooses by name: the entries of `TABLES` that its `arguments`, or params.yaml, name."""
+    from nas.space.spaces import find
+
+    match stage, *arguments:
+        case "prepare", *_:
+            from nas.data.readers import READERS
+
+            return {"nas.data.readers": {params.data.name: READERS[params.data.name]}}
+        case "search", space, *_:
+            return {"nas.space.spaces": {space: list(find(space).operations)}} | _operations(find(space).operations)
+        case "evaluate", genotype, *_:
+            return _operations(operations_of(genotype))
+        case "gradcam", network:
+            return _operations(operations_of(Network.of(network).genotype))
+    return {}
+
+
+def operations_of(genotype: str) -> set[str]:
+    """The operations that the genotype of that name can hold: all of its space, if it is found or drawn there."""
+    from nas.space.published import PUBLISHED
+    from nas.space.spaces import find
+
+    label = Label.of(genotype)
+    if label.kind == "all":
+        return operations_of(label.base) | {label.argument}
+    return PUBLISHED[genotype].operations() if genotype in PUBLISHED else set(find(label.base).operations)
+
+
+def _operations(names: Collection[str]) -> dict[str, dict]:
+    from nas.space.operations import family_of
+
+    return {"nas.space.operations": {name: family_of(name) for name in sorted(names)}}
+
+
+def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | None = None) -> dict[str, dict]:
+    """What the stage's result depends on: {"modules": {name: hash}, "chosen": {table: {name: entry}}}."""
+    return _fingerprint(stage, chosen(stage, arguments, params), None)
+
+
+def training_fingerprint(stage: str, *arguments: object) -> str:
+    """What a training's result depends on, as one hash: the fingerprint of its stage without the function `record`."""
+    whole = _fingerprint(stage, chosen(stage, [str(argument) for argument in arguments]), AFTER)
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(stage: str, names: Mapping[str, dict], after: str | None) -> dict[str, dict]:
+    start = f"stages.{stage}"
+    modules = reachable([start, *_modules(stage, names)], after)
+    return {
+        "modules": {name: _hash(name, stage, after if name == start else None) for name in sorted(modules)},
+        "chosen": dict(names),
+    }
+
+
+def _modules(stage: str, names: Mapping[str, dict]) -> set[str]:
+    """The modules that hold what is chosen by name."""
+    found = {f"{table}.{module}" for table in TABLES for module in names.get(table, {}).values() if table != _SPACES}
+    if stage == "complexity":
+        from nas.space.operations import FAMILIES
+
+        found |= {f"nas.space.operations.{family}" for family in FAMILIES}
+    return found
+
+
+_SPACES = "nas.space.spaces"
+
+
+@cache
+def _hash(name: str, stage: str, after: str | None) -> str:
+    without = {after, None if stage in SUMMARIES else TABLES.get(name)} - {None}
+    return hashlib.sha256(essence(_source(name), without).encode()).hexdigest()[:16]

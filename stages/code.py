@@ -1,0 +1,36 @@
+"""Check params.yaml, and write what the code of every other stage says: python -m stages.code."""
+
+from collections.abc import Iterator
+
+from nas.pipeline.params import Params
+from nas.pipeline.stage import run
+
+
+def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
+    """Each stage that is to be fingerprinted, with the argument that its code depends on, if one is."""
+    for stage in ("prepare", "derive", "complexity", "pretrain", "slim", "report"):
+        yield stage, []
+    for stage, names in (
+        ("search", params.search.spaces),
+        ("evaluate", params.evaluate.genotypes),
+        ("gradcam", params.gradcam.networks),
+    ):
+        for name in names:
+            yield stage, [name]
+
+
+def main(params: Params, name: str) -> None:
+    from nas.pipeline.check import check_against_data
+    from nas.pipeline.code import fingerprint
+    from nas.pipeline.files import whole_folder, write_json
+    from nas.pipeline.names import CODE
+
+    check_against_data(params)
+    with whole_folder(CODE) as folder:
+        for stage, arguments in stages(params):
+            path = folder / f"{'/'.join([stage, *arguments])}.json"
+            write_json(path, fingerprint(stage, arguments, params))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,170 @@
+"""Fingerprints of code: what changes a hash and what does not, and which modules a stage can load."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from nas.pipeline import code
+
+SAME = {
+    "a comment": ("x = 1  # one\n", "x = 1\n"),
+    "a docstring of a module": ('"""Says."""\nx = 1\n', '"""Says more.\n\nMuch more.\n"""\nx = 1\n'),
+    "a docstring of a function": ("def f():\n    'a'\n    return 1\n", "def f():\n    return 1\n"),
+    "a docstring after an umlaut": ("x = 'ä'; 'says'\n", "x = 'ä'; 'says ä'\n"),
+    "blank lines": ("x = 1\n\n\ny = 2\n", "x = 1\ny = 2\n"),
+    "Windows line ends": ("x = 1\r\nif x:\r\n    y = 2\r\n", "x = 1\nif x:\n    y = 2\n"),
+    "a call on several lines": ("f(a, b=1)\n", "f(\n    a,\n    b=1,\n)\n"),
+    "a call with one argument on several lines": ("f(a)\n", "f(\n    a,\n)\n"),
+    "a list": ("x = [1, 2]\n", "x = [\n    1,\n    2,\n]\n"),
+    "a tuple of two": ("x = (1, 2)\n", "x = (1, 2,)\n"),
+    "a nested call": ("f((1,), g(2))\n", "f(\n    (1,),\n    g(\n        2,\n    ),\n)\n"),
+    "spaces": ("x = f( 1 )+2\n", "x = f(1) + 2\n"),
+    "a continued line": ("x = 1 + \\\n    2\n", "x = 1 + 2\n"),
+    "deeper indentation": ("if x:\n  y = 1\n", "if x:\n        y = 1\n"),
+}
+DIFFERENT = {
+    "a number": ("x = 1\n", "x = 2\n"),
+    "a text": ("x = 'a b'\n", "x = 'a  b'\n"),
+    "a text in a call": ("f('# no comment')\n", "f('# none')\n"),
+    "an f-string": ("x = f'{y} a'\n", "x = f'{y}  a'\n"),
+    "an f-string's expression": ("x = f'{y}'\n", "x = f'{z}'\n"),
+    "a line that leaves a loop": ("for i in x:\n    f()\n    g()\n", "for i in x:\n    f()\ng()\n"),
+    "two lines in one": ("x = 1\n-y\n", "x = 1 - y\n"),
+    "a tuple of one": ("x = (1,)\n", "x = (1)\n"),
+    "a returned tuple": ("def f():\n    return (x,)\n", "def f():\n    return (x)\n"),
+    "an index that is a tuple": ("x = a[1,]\n", "x = a[1]\n"),
+    "an index of a call's result": ("x = a(1)[1,]\n", "x = a(1)[1]\n"),
+    "a matched tuple": ("match x:\n    case (y,):\n        z\n", "match x:\n    case (y):\n        z\n"),
+    "a default": ("def f(x=1):\n    return x\n", "def f(x=2):\n    return x\n"),
+    "a decorator": ("@a\ndef f():\n    pass\n", "@b\ndef f():\n    pass\n"),
+    "an order": ("f()\ng()\n", "g()\nf()\n"),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_what_says_the_same(case: str) -> None:
+    one, other = SAME[case]
+    assert code.essence(one) == code.essence(other)
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_what_says_something_else(case: str) -> None:
+    one, other = DIFFERENT[case]
+    assert code.essence(one) != code.essence(other)
+
+
+def sources() -> list[Path]:
+    return sorted(path for room in code.ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def test_comments_in_our_own_sources_change_nothing() -> None:
+    assert len(sources()) > 40
+    for path in sources():
+        source = path.read_text(encoding="utf-8")
+        assert code.essence(f"# first\n{source.rstrip()}  # last\n") == code.essence(source)
+
+
+PYTHONS = [p for v in range(12, 16) if (p := shutil.which(f"python3.{v}"))]
+
+
+@pytest.mark.skipif(not PYTHONS, reason="no other Python than this one is installed")
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python_gives_the_same(python: str) -> None:
+    program = (
+        "import json, sys; from pathlib import Path; from nas.pipeline.code import essence; "
+        "print(json.dumps({p: essence(Path(p).read_text(encoding='utf-8')) for p in sys.argv[1:]}))"
+    )
+    if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip("it does not start")
+    paths = [str(path.relative_to(ROOT)) for path in [*sources(), *sorted((ROOT / "tests").rglob("*.py"))]]
+    done = subprocess.run([python, "-c", program, *paths], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told == {path: code.essence((ROOT / path).read_text(encoding="utf-8")) for path in paths}
+
+
+# Imports
+
+
+TREE = {
+    "nas/__init__.py": "",
+    "nas/pipeline/__init__.py": "",
+    "nas/pipeline/names.py": "from nas.deep import never",
+    "nas/deep/__init__.py": "",
+    "nas/deep/never.py": "",
+    "nas/deep/one.py": "import nas.deep.two as two\nfrom nas.pipeline import names\n",
+    "nas/deep/two.py": "def f():\n    from nas.deep import three\n",
+    "nas/deep/three.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nas.deep import never\n",
+    "nas/deep/late.py": "import torch\n",
+    "stages/__init__.py": "",
+    "stages/train.py": (
+        "from nas.deep.one import anything\n"
+        "def record():\n    from nas.deep.late import more\n    return 1\n"
+        "def train():\n    return 1\n"
+    ),
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    for function in (code._source, code._imports, code._hash):
+        function.cache_clear()
+
+
+def test_imports_are_followed_wherever_they_stand_but_into_the_pipeline(tree: Path) -> None:
+    packages = {"nas", "nas.deep", "stages"}
+    loaded = {"nas.deep.one", "nas.deep.two", "nas.deep.three", "stages.train"} | packages
+    assert code.reachable(["stages.train"]) == loaded | {"nas.deep.late"}
+    assert code.reachable(["stages.train"], without="record") == loaded
+
+
+def test_a_training_depends_on_all_but_what_comes_after_it(tree: Path) -> None:
+    before, whole = code.training_fingerprint("train"), code.fingerprint("train")
+    stage = tree / "stages/train.py"
+
+    def changed(path: Path, old: str, new: str) -> tuple[bool, bool]:
+        """Whether the training's fingerprint and the stage's change with the text of `path`."""
+        kept = path.read_text()
+        assert old in kept
+        path.write_text(kept.replace(old, new))
+        forget()
+        found = code.training_fingerprint("train") != before, code.fingerprint("train") != whole
+        path.write_text(kept)
+        forget()
+        return found
+
+    assert changed(stage, "more\n    return 1", "more\n    return 2") == (False, True)
+    assert changed(stage, "train():\n    return 1", "train():\n    return 2") == (True, True)
+    assert changed(tree / "nas/deep/late.py", "torch", "numpy") == (False, True)
+    assert changed(tree / "nas/deep/three.py", "never\n", "never\nx = 1\n") == (True, True)
+    assert changed(tree / "nas/pipeline/names.py", "never", "one") == (False, False)
+
+
+def test_a_relative_import_is_refused(tree: Path) -> None:
+    (tree / "nas/deep/two.py").write_text("from . import three\n")
+    forget()
+    with pytest.raises(ValueError, match="nas.deep.two: a relative import is not followed: write it out"):
+        code.reachable(["stages.train"])
+
+
+def test_it_takes_no_torch() -> None:
+    program = (
+        "import sys; from nas.pipeline.params import load; from nas.pipeline.code import fingerprint; "
+        "params = load(); fingerprint('search', ['darts'], params); fingerprint('report', [], params); "
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,0 +1,50 @@
+"""Results against dvc.lock: DVC's own checksums, and what is told of a result that is another."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from nas.pipeline.errors import UserError
+from nas.pipeline.lock import require_locked
+
+RESULTS = ["results/evaluate/darts-2-0/metrics.json", "results/search/darts-0/alphas.csv", "results/genotypes"]
+
+
+@pytest.fixture
+def project(finished: Project, copy_of, monkeypatch: pytest.MonkeyPatch) -> Project:
+    project = copy_of(finished)
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def test_what_the_stages_left_is_what_the_lock_names(project: Project) -> None:
+    require_locked(map(Path, RESULTS))
+
+
+@pytest.mark.parametrize("path", RESULTS)
+def test_another_result_is_told(path: str, project: Project) -> None:
+    changed = Path(path) / "DARTS_V2.json" if path == "results/genotypes" else Path(path)
+    changed.write_text(changed.read_text().replace("0", "1", 1))
+    with pytest.raises(
+        UserError, match=f"^{path}: is not what dvc.lock says that [a-z]+(@darts\\S+)? left; `dvc repro` "
+    ):
+        require_locked(map(Path, RESULTS))
+
+
+def test_a_result_of_no_stage_is_told(project: Project) -> None:
+    stray = Path("results/evaluate/stray-2-0/metrics.json")
+    stray.parent.mkdir()
+    stray.write_text("{}")
+    with pytest.raises(UserError, match=f"^{stray}: is not what dvc.lock says that a stage left; `dvc repro` "):
+        require_locked([stray])
+
+
+def test_the_report_shows_no_result_that_the_lock_does_not_name(project: Project) -> None:
+    path = project.folder / "results/evaluate/darts-2-0/history.csv"
+    path.write_text(path.read_text().replace("1,", "2,", 1))
+    done = project.run("python", "-m", "stages.report", check=False)
+    assert done.returncode == 1
+    assert (
+        "results/evaluate/darts-2-0/history.csv: is not what dvc.lock says that evaluate@darts-2-0 left" in done.stderr
+    )
