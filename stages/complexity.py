@@ -1,5 +1,6 @@
 """Count the evaluated networks, the published ones and the paper's blocks: python -m stages.complexity."""
 
+from nas.pipeline.names import COMPLEXITY, DATA, genotype_file
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -32,7 +33,7 @@ def main(params: Params, name: str) -> None:
     from nas.report.published import pibconv as published
     from nas.space.genotypes import load
 
-    meta = read_meta("data/prepared")
+    meta = read_meta(DATA)
     p = params.evaluate
     shape, classes = tuple(meta["shape"]), len(meta["classes"])
     ours = [(g, n, p.channels, shape, classes, p.stem) for g in p.genotypes for n in p.layers]
@@ -42,7 +43,7 @@ def main(params: Params, name: str) -> None:
     for table, networks in (("evaluated", ours), ("pibconv_table_1", paper)):
         for genotype, layers, channels, image, classes, stem in networks:
             network = Network(
-                load(f"results/genotypes/{genotype}.json"),
+                load(genotype_file(genotype)),
                 channels=channels,
                 layers=layers,
                 num_classes=classes,
@@ -51,8 +52,8 @@ def main(params: Params, name: str) -> None:
             )
             which = {"table": table, "genotype": genotype, "layers": layers, "channels": channels}
             rows.append(which | {"image": "x".join(map(str, image))} | vars(count(network, image)))
-    NetworkCost.write("results/complexity/table.csv", rows)
-    BlockCost.write("results/complexity/blocks.csv", blocks())
+    NetworkCost.write(COMPLEXITY / "table.csv", rows)
+    BlockCost.write(COMPLEXITY / "blocks.csv", blocks())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.pipeline.names import DRAWINGS, GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -16,39 +15,39 @@ if TYPE_CHECKING:
 Weights = tuple[list[str], dict[str, list[list[float]]]]
 
 
-def final_weights(params: Params) -> dict[tuple[str, int], Weights]:
-    """What every search ended with, by space and seed."""
+def final_weights(params: Params) -> dict[Search, Weights]:
+    """What every search ended with."""
     from nas.pipeline.records import Alphas, damaged
     from nas.space import genotypes
 
     ends = {}
-    for space, seed in itertools.product(params.search.spaces, params.search.seeds):
-        table, remedy = Path("results/search") / f"{space}-{seed}" / "alphas.csv", f"run search@{space}-{seed} again"
+    for searched in params.search.searches():
+        table, remedy = searched.results() / "alphas.csv", f"run {stage_name('search', *searched)} again"
         rows = Alphas.read(table, remedy).to_dict("records")
         try:
-            ends[space, seed] = genotypes.final_weights(rows)
+            ends[searched] = genotypes.final_weights(rows)
         except ValueError as error:
             raise damaged(table, error, remedy) from None
     return ends
 
 
-def write_preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[str, Genotype], params: Params) -> None:
+def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genotype], params: Params) -> None:
     """What each search prefers and, of a space searched with several seeds, whether its choice repeats."""
     from nas.analysis.preference import Preference, repeatability
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
-    from nas.space.genotypes import found_name
 
     seeds, cells, operations, spaces = params.search.seeds, [], [], []
-    for (space, seed), (names, weights) in ends.items() if params.search.algorithm != "random" else ():
+    for searched, (names, weights) in ends.items() if params.search.algorithm != "random" else ():
         for cell, of_cell in weights.items():
-            preference, which = Preference(names, of_cell), {"genotype": found_name(space, seed, seeds), "cell": cell}
+            preference, which = Preference(names, of_cell), {"genotype": searched.genotype(seeds), "cell": cell}
             cells.append(which | preference.summary())
             operations += [which | row for row in preference.by_operation()]
-        if seed == seeds[-1] and len(seeds) > 1:
-            told = repeatability(names, [found[found_name(space, other, seeds)] for other in seeds])
-            spaces += [{"space": space, "cell": cell} | row for cell, row in told.items()]
-    with whole_folder("results/preference") as folder:
+        if searched.seed == seeds[-1] and len(seeds) > 1:
+            alike = [found[Search(searched.space, seed).genotype(seeds)] for seed in seeds]
+            told = repeatability(names, alike)
+            spaces += [{"space": searched.space, "cell": cell} | row for cell, row in told.items()]
+    with whole_folder(PREFERENCE) as folder:
         CellPreference.write(folder / "cells.csv", cells)
         OperationPreference.write(folder / "operations.csv", operations)
         Repeatability.write(folder / "repeatability.csv", spaces)
@@ -56,7 +55,7 @@ def write_preferences(ends: Mapping[tuple[str, int], Weights], found: Mapping[st
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, one drawn at random, or one with a single operation on every edge."""
-    from nas.space.genotypes import Label, random_genotype
+    from nas.space.genotypes import random_genotype
     from nas.space.spaces import find
 
     label = Label.of(name)
@@ -70,15 +69,15 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
     from nas.report.figures.cells import draw_cell
-    from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
+    from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights
 
     ends = final_weights(params)
-    found = {found_name(*which, params.search.seeds): derive_from_weights(*end) for which, end in ends.items()}
+    found = {searched.genotype(params.search.seeds): derive_from_weights(*end) for searched, end in ends.items()}
     known = PUBLISHED | found
     known |= {label: made(label, known, params) for label in params.evaluate.genotypes}
-    with whole_folder("results/genotypes") as folder, whole_folder("results/cells") as drawings:
+    with whole_folder(GENOTYPES) as folder, whole_folder(DRAWINGS) as drawings:
         for label, genotype in known.items():
-            write_json(folder / f"{label}.json", genotype.to_dict())
+            write_json(folder / genotype_file(label).name, genotype.to_dict())
             for cell, title in CELLS.items():
                 edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
                 draw_cell(edges, concat, drawings / f"{label}-{cell}.png", title=f"{label}: {title}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.names import Network as Named
+from nas.pipeline.names import genotype_file
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -25,7 +25,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
 
     p, prepared = context.params.evaluate, context.prepared
     check_image(p.stem, prepared.shape)
-    found = load(f"results/genotypes/{genotype}.json")
+    found = load(genotype_file(genotype))
     settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict())
 
     torch.manual_seed(context.seed)
@@ -52,26 +52,15 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     return network, history
 
 
-def record(context: Context, run_name: str, network: Network, history: list[dict]) -> None:
-    """Save the network; write its history, its scores and what it costs."""
-    from nas.networks.complexity import count
+def record(context: Context, named: Named, network: Network, history: list[dict]) -> None:
+    """Save the network; write its history and its scores."""
     from nas.networks.network import save
+    from nas.pipeline.records import Evaluation, History, scores
     from nas.training.device import device_name
 
-    save(network, f"models/evaluate/{run_name}.safetensors")
-    network.auxiliary = None  # it serves training alone, so it does not count
-    cost, last = count(network, context.prepared.shape), history[-1]
-    results = Path("results/evaluate") / run_name
-    write_csv(results / "history.csv", history)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "gmac": cost.macs / 1e9,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    save(network, named.model)
+    History.write(named.results() / "history.csv", history)
+    Evaluation(**scores(history), device=device_name(context.device)).write(named.results() / "metrics.json")
 
 
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:
@@ -80,7 +69,7 @@ def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> No
     if context := begin(params, name):
         network, history = train(context, genotype, layers)
         if context.finish():
-            record(context, f"{genotype}-{layers}-{seed}", network, history)
+            record(context, Named(genotype, layers, seed), network, history)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.pipeline.names import DATA, Network
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:  # torch must not be imported before params.yaml is checked
     from torch import Tensor
 
     from nas.data.dataset import Prepared
-    from nas.networks.network import Network
+    from nas.networks.network import Network as Model
 
 
 def main(params: Params, name: str, network: str) -> None:
@@ -29,11 +30,12 @@ def main(params: Params, name: str, network: str) -> None:
 
     p = params.gradcam
     device = choose_device(params.device, params.threads)
-    prepared = dataset.load("data/prepared", device, cpus())
-    model = load(f"models/evaluate/{network}.safetensors").to(device)
+    prepared = dataset.load(DATA, device, cpus())
+    named = Network.of(network)
+    model = load(named.model).to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
     if not fits.items() <= model.built_from.items():
-        raise UserError(f"models/evaluate/{network}.safetensors: is of other data than data/prepared; evaluate again")
+        raise UserError(f"{named.model}: is of other data than {DATA}; evaluate again")
     test = prepared.test
     shown = torch.stack([_image_of(prepared, i, label, p.index) for i, label in enumerate(p.classes)])
     chosen = torch.arange(len(test.labels), device=test.labels.device)
@@ -52,8 +54,8 @@ def main(params: Params, name: str, network: str) -> None:
         removed=p.removed,
         seed=seed_for(params.seed, "gradcam"),
     )
-    results = Path("results/gradcam") / network
-    _draw(results / "pictures", model, prepared, shown, p.classes, p.method)
+    results = named.gradcam()
+    _draw(results, model, prepared, shown, p.classes, p.method)
     told = GradCam(**vars(merit), images=len(chosen), device=device_name(device))
     told.write(results / "metrics.json")
 
@@ -70,7 +72,7 @@ def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
     return of_class[index]
 
 
-def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:
+def _draw(results: Path, model: Model, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:
     """Write the images `shown` (numbers of test images), their heat maps and what the network takes them for."""
     from PIL import Image
 
@@ -83,15 +85,15 @@ def _draw(folder: Path, model: Network, prepared: Prepared, shown: Tensor, class
     normalised = normalise(images, prepared.mean, prepared.std)
     overlays = explain.overlays(images, explain.heat_maps(model, normalised, labels, method))
     told = explain.predictions(model, normalised)
-    with whole_folder(folder) as temporary:
+    with whole_folder(results / "pictures") as folder:
         for i, (picture, overlay) in enumerate(zip(explain.pictures(images), overlays, strict=True)):
-            Image.fromarray(picture).save(temporary / f"{i}-input.png")
-            Image.fromarray(overlay).save(temporary / f"{i}-heat.png")
-        rows = [
-            {"true_class": label, "predicted_class": prepared.classes[k], "confidence": confidence}
-            for label, (k, confidence) in zip(classes, told, strict=True)
-        ]
-        Prediction.write(temporary / "predictions.csv", rows)
+            Image.fromarray(picture).save(folder / f"{i}-input.png")
+            Image.fromarray(overlay).save(folder / f"{i}-heat.png")
+    rows = [
+        {"true_class": label, "predicted_class": prepared.classes[k], "confidence": confidence}
+        for label, (k, confidence) in zip(classes, told, strict=True)
+    ]
+    Prediction.write(results / "predictions.csv", rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Read the data set once, check it, fix the splits: python -m stages.prepare."""
 
+from nas.pipeline.names import DATA
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -12,7 +13,7 @@ def main(params: Params, name: str) -> None:
     prepare(
         p.name,
         p.root,
-        "data/prepared",
+        DATA,
         seed=params.seed,
         image_size=p.image_size,
         train_limit=p.train_limit,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import whole_file, write_csv, write_json
+from nas.pipeline.names import Pretrained
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -40,28 +39,27 @@ def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
     return network, history
 
 
-def record(context: Context, model: str, network: nn.Module, history: list[dict]) -> None:
+def record(context: Context, named: Pretrained, network: nn.Module, history: list[dict]) -> None:
     """Save the weights; write the history, the scores and what the network costs."""
     from safetensors.torch import save_file
 
     from nas.dnal.gates import plain
-    from nas.networks.complexity import count
+    from nas.networks.complexity import conv_macs, params
+    from nas.pipeline.files import whole_file
+    from nas.pipeline.records import History, Pretraining, scores
     from nas.training.device import device_name
 
-    with whole_file(f"models/pretrain/{model}.safetensors") as temporary:
+    with whole_file(named.model) as temporary:
         save_file(network.state_dict(), temporary)
-    cost, last = count(plain(network), context.prepared.shape), history[-1]
-    results = Path("results/pretrain") / model
-    write_csv(results / "history.csv", history)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "macs": cost.conv_macs,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    History.write(named.results() / "history.csv", history)
+    whole = plain(network)
+    told = Pretraining(
+        **scores(history),
+        params=params(whole),
+        conv_macs=conv_macs(whole, context.prepared.shape),
+        device=device_name(context.device),
+    )
+    told.write(named.results() / "metrics.json")
 
 
 def main(params: Params, name: str, model: str) -> None:
@@ -70,7 +68,7 @@ def main(params: Params, name: str, model: str) -> None:
     if context := begin(params, name):
         network, history = train(context, model)
         if context.finish():
-            record(context, model, network, history)
+            record(context, Pretrained(model), network, history)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """One page from all that stands in results/: python -m stages.report."""
 
-import itertools
 from pathlib import Path
 
+from nas.pipeline.names import RESULTS, Network
 from nas.pipeline.params import Data, Params
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
-from nas.space.genotypes import found_name
 
 
 def _described(data: Data) -> str:
@@ -23,11 +22,9 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
     dnal = {f"pretrain.{key}": value for key, value in params.pretrain.model_dump().items()}
     dnal |= {f"slim.{key}": value for key, value in slim.items()}
     return Contents(
-        searches={
-            found_name(space, seed, s.seeds): f"{space}-{seed}" for space, seed in itertools.product(s.spaces, s.seeds)
-        },
+        searches={searched.genotype(s.seeds): searched for searched in s.searches()},
         networks=networks,
-        gradcam=params.gradcam.networks,
+        gradcam=[Network.of(key) for key in params.gradcam.networks],
         recipes={
             "Run": {"seed": params.seed, "threads": params.threads, "precision": params.precision},
             "Data": params.data.model_dump(),
@@ -46,7 +43,7 @@ def main(params: Params, name: str) -> None:
 
     p = params.evaluate
     networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []
-    write(Path("results"), contents(params, networks))
+    write(RESULTS, contents(params, networks))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.names import Search
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -13,17 +12,18 @@ if TYPE_CHECKING:
     from nas.training.context import Context
 
 
-def draw(params: Params, name: str, space: str, results: Path) -> None:
+def draw(params: Params, name: str, searched: Search) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
+    from nas.pipeline.records import Alphas, Drawn, DrawnHistory
     from nas.space.genotypes import random_genotype, random_weights, weight_rows
     from nas.space.spaces import find
 
-    drawn = (find(space).operations, params.search.nodes, f"{params.seed}/{name}")
+    drawn = (find(searched.space).operations, params.search.nodes, f"{params.seed}/{name}")
     rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
-    skips = random_genotype(*drawn).skips()
-    write_csv(results / "alphas.csv", rows)
-    write_csv(results / "history.csv", [{"epoch": 0, "valid_top1": ""} | skips])  # the plot's column, to be found
-    write_json(results / "metrics.json", skips)
+    skips, results = random_genotype(*drawn).skips(), searched.results()
+    Alphas.write(results / "alphas.csv", rows)
+    DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
+    Drawn(**skips).write(results / "metrics.json")
 
 
 def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
@@ -72,27 +72,29 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
     )
 
 
-def record(context: Context, results: Path, history: list[dict], alphas: list[dict]) -> None:
+def record(context: Context, searched: Search, history: list[dict], alphas: list[dict]) -> None:
     """Write the history, α and the last epoch's scores."""
+    from nas.pipeline import records
     from nas.training.device import device_name
 
-    write_csv(results / "alphas.csv", alphas)
-    write_csv(results / "history.csv", history)
-    last = {k: v for k, v in history[-1].items() if k not in ("epoch", "learning_rate")}
-    write_json(results / "metrics.json", last | {"device": device_name(context.device)})
+    results = searched.results()
+    records.Alphas.write(results / "alphas.csv", alphas)
+    records.SearchHistory.write(results / "history.csv", history)
+    last = {name: value for name, value in history[-1].items() if name in records.Search.model_fields}
+    records.Search(**last, device=device_name(context.device)).write(results / "metrics.json")
 
 
 def main(params: Params, name: str, space: str, seed: int) -> None:
-    results = Path("results/search") / f"{space}-{seed}"
+    searched = Search(space, seed)
     if params.search.algorithm == "random":
-        draw(params, name, space, results)
+        draw(params, name, searched)
         return
     from nas.training.context import begin
 
     if context := begin(params, name):
         history, alphas = train(context, space)
         if context.finish():
-            record(context, results, history, alphas)
+            record(context, searched, history, alphas)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.files import write_csv, write_json
+from nas.pipeline.names import Pretrained, number
+from nas.pipeline.names import Slimmed as Named
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -27,18 +27,14 @@ class Slimmed(NamedTuple):
     built_from: dict  # arguments of ``backbones.build``
 
 
-def gate_recipe(params: Params, penalty: str) -> GateRecipe:
+def gate_recipe(params: Params, penalty: float) -> GateRecipe:
     from nas.dnal.phases import GateRecipe
 
     p = params.slim
-    try:
-        weight = float(penalty)
-    except ValueError:
-        raise UserError(f"penalty: {penalty} is not allowed: must be a number") from None
-    return GateRecipe(p.gate_epochs, weight, p.gate_learning_rate, p.gate_momentum, params.precision)
+    return GateRecipe(p.gate_epochs, penalty, p.gate_learning_rate, p.gate_momentum, params.precision)
 
 
-def train(context: Context, model: str, penalty: str) -> Slimmed:
+def train(context: Context, named: Named) -> Slimmed:
     import torch
 
     from nas.dnal import phases, slim
@@ -49,9 +45,9 @@ def train(context: Context, model: str, penalty: str) -> Slimmed:
     from nas.training.recipe import Recipe
 
     params, prepared = context.params, context.prepared
-    p, recipe = params.pretrain, gate_recipe(params, penalty)
-    weights = Path("models/pretrain") / f"{model}.safetensors"
-    built_from = {"name": model, "width": p.width} | phases.fitting(prepared)
+    p, recipe = params.pretrain, gate_recipe(params, named.penalty)
+    weights = Pretrained(named.backbone).model
+    built_from = {"name": named.backbone, "width": p.width} | phases.fitting(prepared)
     gated = build(**built_from).to(context.device)
     phases.restore(gated, weights)
     settings = context.settings(
@@ -85,46 +81,47 @@ def train(context: Context, model: str, penalty: str) -> Slimmed:
     return Slimmed(network, history, gated, records, built_from)
 
 
-def record(context: Context, run_name: str, slimmed: Slimmed) -> None:
+def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     """Save the network that remains; write the histories, its scores and what it costs, beside the whole one."""
     from nas.dnal.gates import plain
     from nas.dnal.slim import channel_table, save
-    from nas.networks.complexity import count
+    from nas.networks.complexity import conv_macs, params
+    from nas.pipeline import records
     from nas.training.device import device_name
 
-    save(slimmed.network, f"models/slim/{run_name}.safetensors", slimmed.built_from)
-    results = Path("results/slim") / run_name
-    write_csv(results / "history.csv", slimmed.history)
-    write_csv(results / "channels.csv", channel_table(slimmed.gated))
+    results, shape = named.results(), context.prepared.shape
+    save(slimmed.network, named.model, slimmed.built_from)
+    records.History.write(results / "history.csv", slimmed.history)
+    records.Channels.write(results / "channels.csv", channel_table(slimmed.gated))
     rows = [  # how many gate values lay in each part of [0, 1] at each epoch
         {"epoch": row["epoch"], "scale": row["scale"], "bin": i, "count": inside}
         for row in slimmed.gate_records
         for i, inside in enumerate(row["counts"])
     ]
-    nothing = {"epoch": 0, "scale": "", "bin": "", "count": ""}  # of the dense network
-    write_csv(results / "gates.csv", rows or [nothing])
-    shape, last = context.prepared.shape, slimmed.history[-1]
-    cost, baseline = count(slimmed.network, shape), count(plain(slimmed.gated), shape)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "macs": cost.conv_macs,
-        "params_ratio": baseline.params / cost.params,
-        "macs_ratio": baseline.conv_macs / cost.conv_macs,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    records.Gates.write(results / "gates.csv", rows)
+    left, whole = slimmed.network, plain(slimmed.gated)
+    told = records.Slimming(
+        **records.scores(slimmed.history),
+        params=params(left),
+        conv_macs=conv_macs(left, shape),
+        params_ratio=params(whole) / params(left),
+        conv_macs_ratio=conv_macs(whole, shape) / conv_macs(left, shape),
+        device=device_name(context.device),
+    )
+    told.write(results / "metrics.json")
 
 
 def main(params: Params, name: str, model: str, penalty: str) -> None:
     from nas.training.context import begin
 
+    try:
+        named = Named(model, number(penalty))
+    except ValueError as error:
+        raise UserError(f"penalty: {penalty} is not allowed: {error}") from None
     if context := begin(params, name):
-        slimmed = train(context, model, penalty)
+        slimmed = train(context, named)
         if context.finish():
-            record(context, name.split("@")[1], slimmed)
+            record(context, named, slimmed)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from nas.pipeline.errors import UserError
+from nas.pipeline.names import Network
 from nas.pipeline.params import load
 from nas.report.page import write
 from stages.report import contents
@@ -25,7 +26,7 @@ def main(*names: str) -> None:
     params = load(HERE / name / "params.yaml")
     p = params.evaluate
     networks = [
-        (genotype, layers, [s for s in p.seeds if (results / "evaluate" / f"{genotype}-{layers}-{s}").is_dir()])
+        (genotype, layers, [s for s in p.seeds if Network(genotype, layers, s).results(results).is_dir()])
         for genotype in p.genotypes
         for layers in p.layers
     ]

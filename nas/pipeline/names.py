@@ -16,7 +16,7 @@ RESULTS = Path("results")
 MODELS = Path("models")
 CODE = RESULTS / "code"
 GENOTYPES = RESULTS / "genotypes"
-CELLS = RESULTS / "cells"
+DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
 FIGURES = RESULTS / "figures"
@@ -135,8 +135,8 @@ def number(text: str) -> float:
     return value
 
 
-def genotype_file(name: str) -> Path:
-    return GENOTYPES / f"{name}.json"
+def genotype_file(name: str, root: Path = RESULTS) -> Path:
+    return root / "genotypes" / f"{name}.json"
 
 
 class Label(NamedTuple):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from nas.pipeline.names import Label, Network, Search
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.published import pibconv as published
-from nas.space.genotypes import Label
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,10 @@ class Contents:
 
     Parameters
     ----------
-    searches : mapping of str to str
-        A found genotype's name, and its folder SPACE-SEED.
+    searches : mapping of str to Search
+        A found genotype's name, and the search that found it.
     networks : sequence of (genotype, layers, seeds)
-    gradcam : sequence of str
-        GENOTYPE-LAYERS-SEED.
+    gradcam : sequence of Network
     recipes : mapping of str to mapping
         A heading (Run, Data, Search, Evaluation, Grad-CAM) and the parameters that produced the results.
     data : str
@@ -47,9 +46,9 @@ class Contents:
     slimmed : Slimmed
     """
 
-    searches: Mapping[str, str]
+    searches: Mapping[str, Search]
     networks: Sequence[tuple[str, int, Sequence[int]]]
-    gradcam: Sequence[str]
+    gradcam: Sequence[Network]
     recipes: Mapping[str, Mapping[str, object]]
     data: str
     slimmed: Slimmed
@@ -111,7 +110,7 @@ def evaluated(results: Path, networks: Iterable[tuple[str, int, Sequence[int]]])
     costs = network_costs(results, "evaluated", networks) if networks else []
     rows = []
     for (genotype, layers, seeds), cost in zip(networks, costs, strict=True):
-        folders = [results / "evaluate" / f"{genotype}-{layers}-{seed}" for seed in seeds]
+        folders = [Network(genotype, layers, seed).results(results) for seed in seeds]
         runs = [Evaluation.read(folder / "metrics.json") for folder in folders]
         row = {
             "genotype": genotype,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nas.pipeline.errors import UserError, suggest
 from nas.pipeline.files import require_columns
@@ -181,29 +180,6 @@ def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotyp
     The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
     """
     return derive_from_weights(operations, random_weights(operations, nodes, seed))
-
-
-def found_name(space: str, seed: int, seeds: Sequence[int]) -> str:
-    """The name of the genotype that the search of `space` with `seed` finds: the space's for the first of `seeds`."""
-    return space if seed == seeds[0] else f"{space}_seed_{seed}"
-
-
-class Label(NamedTuple):
-    """What a genotype's name says of how it is made from `base`.
-
-    `kind` is "random" (SPACE_random_NUMBER: drawn from the space), "seed" (SPACE_seed_NUMBER: found in it by the search
-    with that seed), "all" (GENOTYPE_all_OPERATION: that genotype's cells with one operation on every edge) or "", where
-    the name is a published one or a space's. `argument` is the number or the operation.
-    """
-
-    base: str
-    kind: str = ""
-    argument: str = ""
-
-    @classmethod
-    def of(cls, name: str) -> Label:
-        match = re.fullmatch(r"(?P<base>.+)_(?:(?:random|seed)_(?:0|[1-9]\d*)|all_.+?)", name)
-        return cls(match["base"], *name.removeprefix(f"{match['base']}_").split("_", 1)) if match else cls(name)
 
 
 def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[str, list[list[float]]]]:

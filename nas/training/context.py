@@ -5,20 +5,18 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.pipeline.code import training_fingerprint
+from nas.pipeline.names import DATA
 from nas.pipeline.params import Params, Section
 
 if TYPE_CHECKING:
     import torch
 
     from nas.data.dataset import Prepared
-
-PREPARED = "data/prepared"
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,9 @@ class Context:
 
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         digest.update(torch.__version__.encode())
-        digest.update((Path(PREPARED) / "meta.json").read_bytes())
-        digest.update(_code().encode())
+        digest.update((DATA / "meta.json").read_bytes())
+        stage, _, arguments = self.name.partition("@")
+        digest.update(training_fingerprint(stage, *arguments.split("-")).encode())
         return digest.hexdigest()[:16]
 
     def finish(self) -> bool:
@@ -89,11 +88,4 @@ def begin(params: Params, name: str) -> Context | None:
     device = choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return None
-    return Context(params, name, device, dataset.load(PREPARED, device, cpus()), seed_for(params.seed, name))
-
-
-def _code() -> str:
-    """The text of all modules of ours that are loaded, as a digest."""
-    loaded = [module for name, module in sys.modules.items() if name.split(".")[0] in ("nas", "stages", "__main__")]
-    files = {str(module.__file__) for module in loaded if getattr(module, "__file__", None)}
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sorted(files))).hexdigest()
+    return Context(params, name, device, dataset.load(DATA, device, cpus()), seed_for(params.seed, name))

@@ -13,12 +13,10 @@ from nas.space import genotypes
 from nas.space.genotypes import (
     PUBLISHED,
     Genotype,
-    Label,
     derive,
     derive_from_weights,
     edges,
     final_weights,
-    found_name,
     random_genotype,
     random_weights,
     weight_rows,
@@ -341,38 +339,6 @@ def test_random_weights_as_a_table_give_the_same_genotype(tmp_path):
     assert [row["edge"] for row in rows[:: len(SPACE)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
     table = [{key: str(value) for key, value in row.items()} for row in rows]
     assert derive_from_weights(*final_weights(table)) == random_genotype(SPACE, 3, "seed")
-
-
-@pytest.mark.parametrize(
-    "name, label",
-    [
-        ("darts_random_0", ("darts", "random", "0")),
-        ("pibconv_f1.5_random_12", ("pibconv_f1.5", "random", "12")),
-        ("darts_seed_3", ("darts", "seed", "3")),
-        ("efficientnetv2_all_mb_conv", ("efficientnetv2", "all", "mb_conv")),
-        ("DARTS_V2_all_sep_conv_3x3", ("DARTS_V2", "all", "sep_conv_3x3")),
-        ("darts_seed_1_all_none_all_a", ("darts_seed_1_all_none", "all", "a")),
-        ("darts_random_1_all_a", ("darts_random_1", "all", "a")),
-        *(
-            (name, (name, "", ""))
-            for name in (
-                "darts_random_",
-                "darts_random_01",
-                "darts_random_-1",
-                "_random_1",
-                "_all_a",
-                "x_all_",
-                "DARTS_V2",
-            )
-        ),
-    ],
-)
-def test_what_a_genotypes_name_says(name, label):
-    assert Label.of(name) == label
-
-
-def test_the_first_seeds_genotype_has_the_spaces_name():
-    assert [found_name("darts", seed, [4, 0, 12]) for seed in (4, 0, 12)] == ["darts", "darts_seed_0", "darts_seed_12"]
 
 
 def test_one_operation_on_every_edge_leaves_the_wiring():

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from nas.pipeline.names import Label, Network
 from nas.pipeline.records import History
 from nas.report.contents import Report
 from nas.report.figures.accuracy import plot_accuracy
 from nas.report.figures.curves import plot_training
 from nas.report.published import pibconv as published
 from nas.report.render import accuracy, render
-from nas.space.genotypes import PUBLISHED, Label
+from nas.space.genotypes import PUBLISHED
 
 
 def summary(report: Report) -> str:
@@ -31,9 +32,9 @@ def section(report: Report) -> str:
     paper = [row._asdict() for row in published.PIBCONV_TABLE_1] if contents.pibconv else []
     note = f"ours: {recipe}" + (f"; paper: {published.PIBCONV_RECIPE}" if paper else "")
     plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
-    runs = [f"{genotype}-{layers}-{seed}" for genotype, layers, seeds in contents.networks for seed in seeds]
-    tables = {run: History.read(report.results / "evaluate" / run / "history.csv") for run in runs}
-    histories = {run: table.to_dict("records") for run, table in tables.items()}
+    runs = [Network(genotype, layers, seed) for genotype, layers, seeds in contents.networks for seed in seeds]
+    tables = {run.key: History.read(run.results(report.results) / "history.csv") for run in runs}
+    histories = {key: table.to_dict("records") for key, table in tables.items()}
     plot_training(histories, report.folder / "training.png")
     return render(
         "accuracy",

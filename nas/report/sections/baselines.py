@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from statistics import mean, stdev
 
+from nas.pipeline.names import Label
 from nas.report.contents import Report
 from nas.report.render import accuracy, render
-from nas.space.genotypes import Label
 
 
 def found_or_random(report: Report) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from nas.pipeline import names
 from nas.pipeline.records import Channels, Gates, Slimming
 from nas.report.contents import Report, Slimmed, listed
 from nas.report.figures.dnal import plot_gates, plot_pareto, plot_widths
@@ -21,7 +22,7 @@ def section(report: Report) -> str:
 def _backbone(report: Report, model: str) -> dict:
     """Draw the figures of a backbone; return what its subsection tells."""
     slimmed = report.contents.slimmed
-    folders = {penalty: report.results / "slim" / f"{model}-{penalty}" for penalty in slimmed.penalties}
+    folders = {penalty: names.Slimmed(model, penalty).results(report.results) for penalty in slimmed.penalties}
     ours = {penalty: Slimming.read(path / "metrics.json") for penalty, path in folders.items()}
     devices = listed(row.device for row in ours.values())
     recipe = f"{report.contents.data}, width {slimmed.recipe['pretrain.width']:g}, {slimmed.cost} epochs, on {devices}"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nas.pipeline.names import Network
 from nas.pipeline.records import GradCam, Prediction, damaged
 from nas.report.contents import Report, listed
 from nas.report.figures.gradcam import gradcam_grid
@@ -20,7 +21,7 @@ def section(report: Report) -> str:
     if not networks:
         return ""
     recipe, evaluation = report.contents.recipes["Grad-CAM"], report.contents.recipes["Evaluation"]
-    folders = {network: report.results / "gradcam" / network for network in networks}
+    folders = {network: network.gradcam(report.results) for network in networks}
     scores = [GradCam.read(folder / "metrics.json").model_dump() for folder in folders.values()]
     trained = f"{report.contents.data}, {evaluation['epochs']} epochs"
     _draw(report, networks, f"{recipe['method']}; {trained}")
@@ -28,7 +29,7 @@ def section(report: Report) -> str:
         "gradcam",
         method=recipe["method"],
         rows=[
-            (network, *(f"{100 * score[key]:.1f}" for key in SCORES))
+            (network.key, *(f"{100 * score[key]:.1f}" for key in SCORES))
             for network, score in zip(networks, scores, strict=True)
         ],
         images=scores[0]["images"],
@@ -38,17 +39,22 @@ def section(report: Report) -> str:
     )
 
 
-def _draw(report: Report, networks: Sequence[str], note: str) -> None:
+def _draw(report: Report, networks: Sequence[Network], note: str) -> None:
     """A row of inputs, and one of maps for each network with the classes that it predicts."""
-    folders = {network: report.results / "gradcam" / network / "pictures" for network in networks}
+    folders = {network: network.gradcam(report.results) for network in networks}
     tables = {network: Prediction.read(folder / "predictions.csv") for network, folder in folders.items()}
     classes = tables[networks[0]]["true_class"]
     columns = [f"class {name}" if name.isdigit() else name for name in classes]
-    rows = [("input", _pictures(folders[networks[0]], "input", len(columns)), None)]
+    rows = [("input", _pictures(folders[networks[0]] / "pictures", "input", len(columns)), None)]
     for network in networks:
-        genotype, layers, _ = network.rsplit("-", 2)
         captions = [f"{row.predicted_class}: {100 * row.confidence:.0f} %" for row in tables[network].itertuples()]
-        rows.append((f"{genotype}, {layers} layers", _pictures(folders[network], "heat", len(columns)), captions))
+        rows.append(
+            (
+                f"{network.genotype}, {network.layers} layers",
+                _pictures(folders[network] / "pictures", "heat", len(columns)),
+                captions,
+            )
+        )
     gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.analysis.preference import RULE, SIGNIFICANT
+from nas.pipeline.names import Label
 from nas.pipeline.records import CellPreference, OperationPreference, Repeatability, damaged
 from nas.report.contents import Report
 from nas.report.render import render
-from nas.space.genotypes import CELLS, Label
+from nas.space.genotypes import CELLS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

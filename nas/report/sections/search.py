@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nas.pipeline.names import genotype_file
 from nas.pipeline.records import Alphas, Search, SearchHistory
 from nas.report.contents import Report, listed
 from nas.report.figures.alphas import plot_alphas, plot_decision
@@ -22,7 +23,7 @@ def section(report: Report) -> str:
     recipe = report.contents.recipes["Search"]
     if report.contents.algorithm == "random":
         return render("search", recipe=recipe)
-    folders = {name: report.results / "search" / folder for name, folder in report.contents.searches.items()}
+    folders = {name: searched.results(report.results) for name, searched in report.contents.searches.items()}
     scores = {name: Search.read(folder / "metrics.json").model_dump() for name, folder in folders.items()}
     tables = {name: SearchHistory.read(folder / "history.csv") for name, folder in folders.items()}
     histories = {name: table.to_dict("records") for name, table in tables.items()}
@@ -55,7 +56,7 @@ def _collapsed(scores: Mapping[str, Mapping], edges: int) -> list[dict]:
 def _evolution(report: Report, name: str, folder: Path) -> dict:
     """Draw the softmax weights of a search; return what its subsection tells of them."""
     rows = Alphas.read(folder / "alphas.csv").to_dict("records")
-    found = load(report.results / "genotypes" / f"{name}.json")
+    found = load(genotype_file(name, report.results))
     operations = dict.fromkeys(row["operation"] for row in rows)
     skippable = "skip_connect" in operations and bool(operations.keys() - {"none", "skip_connect"})
     tables = {}
