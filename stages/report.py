@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nas.pipeline.names import RESULTS, Network
+from nas.pipeline.names import RESULTS, SUMMARY, Network
 from nas.pipeline.params import Data, Params
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
@@ -39,11 +39,17 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
 
 
 def main(params: Params, name: str) -> None:
+    from nas.pipeline.lock import require_locked
     from nas.report.page import write
+    from nas.report.summary import read_by, summarise, write_curves
 
     p = params.evaluate
     networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []
-    write(RESULTS, contents(params, networks))
+    shown = contents(params, networks)
+    require_locked(read_by(shown))
+    write(RESULTS, shown)
+    write_curves(shown)
+    summarise(shown).write(SUMMARY)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
+from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
 
 LOCK = Path("dvc.lock")
@@ -19,7 +18,7 @@ def require_locked(paths: Iterable[Path]) -> None:
     """
     if not LOCK.exists():
         return
-    stages = yaml.load(LOCK.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
+    stages = dvc_yaml.read(LOCK)["stages"]
     left = {out["path"]: (name, out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])}
     for path in paths:
         name, expected = left.get(path.as_posix(), ("a stage", None))

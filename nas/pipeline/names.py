@@ -20,6 +20,7 @@ DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
 FIGURES = RESULTS / "figures"
+CURVES = RESULTS / "curves"
 SUMMARY = RESULTS / "summary.json"
 
 

@@ -278,6 +278,39 @@ class BlockCost(Row):
     equation: float
 
 
+# report
+
+
+class NetworkSummary(Record):
+    """Top-1 of the test images in percent, the mean over the seeds, and the cost as in `NetworkCost`."""
+
+    top1: float
+    params: int
+    macs: int
+
+
+class SlimmedSummary(Record):
+    top1: float
+    params: int
+    conv_macs: int
+
+
+class Summary(Metrics):
+    """What `dvc metrics` shows of a whole run: each network by GENOTYPE-LAYERS, each slimmed one by BACKBONE-PENALTY."""
+
+    networks: dict[str, NetworkSummary]
+    slimmed: dict[str, SlimmedSummary]
+
+
+class Curve(Row):
+    """Top-1 in percent after each epoch of a run: of validation in a search, else of the test images."""
+
+    may_be_empty = True
+    run: str
+    epoch: int
+    top1: float
+
+
 # gradcam
 
 

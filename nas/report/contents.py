@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from nas.pipeline import names
 from nas.pipeline.names import Label, Network, Search
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.published import pibconv as published
@@ -17,6 +18,11 @@ class Slimmed:
     models: Sequence[str]
     penalties: Sequence[float]
     recipe: Mapping[str, object]
+
+    @property
+    def networks(self) -> list[names.Slimmed]:
+        """One for each backbone and penalty."""
+        return [names.Slimmed(model, penalty) for model in self.models for penalty in self.penalties]
 
     @property
     def cost(self) -> str:
@@ -52,6 +58,11 @@ class Contents:
     recipes: Mapping[str, Mapping[str, object]]
     data: str
     slimmed: Slimmed
+
+    @property
+    def runs(self) -> list[Network]:
+        """The evaluated networks, one for each seed."""
+        return [Network(genotype, layers, seed) for genotype, layers, seeds in self.networks for seed in seeds]
 
     @property
     def algorithm(self) -> str:

@@ -31,7 +31,9 @@ PREPARE_AGAIN = "run the prepare stage again (dvc repro prepare)"
 def project(finished, tmp_path, monkeypatch):
     """A copy of a finished project, which a test may spoil; the current folder."""
     folder = tmp_path / "project"
-    shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns(".git", ".dvc", "__pycache__", "logs"))
+    shutil.copytree(
+        finished.folder, folder, ignore=shutil.ignore_patterns(".git", ".dvc", "dvc.lock", "__pycache__", "logs")
+    )
     monkeypatch.chdir(folder)
     return Project(folder)
 

@@ -102,7 +102,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
         outs = {slimmed.model, *(slimmed.results() / n for n in HISTORY + ("channels.csv", "gates.csv"))}
         expected[f"slim@{slimmed.key}"] = outs
     for network in map(Network.of, params.gradcam.networks):
-        outs = {network.gradcam() / n for n in ("metrics.json", "predictions.json", "pictures")}
+        outs = {network.gradcam() / n for n in ("metrics.json", "predictions.csv", "pictures")}
         expected[f"gradcam@{network.key}"] = outs
     assert len(expected) == 4 + 8 + 2 + 10 + 1
     assert {name: outs for name, outs in told.items() if "@" in name} == expected

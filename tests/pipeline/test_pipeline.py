@@ -65,7 +65,7 @@ from torch import nn
 
 class Wide(nn.Sequential):
     def __init__(self, channels, stride, affine=True):
-        super().__init__(nn.ReLU(), nn.Conv2d(channels, channels, 3, stride, 1), nn.BatchNorm2d(channels, affine=affine))
+        super().__init__(nn.Conv2d(channels, channels, 3, stride, 1), nn.BatchNorm2d(channels, affine=affine))
 
 OPERATIONS = {"wide_conv": Wide}
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from nas.pipeline.names import Label, Network
+from nas.pipeline.names import Label
 from nas.pipeline.records import History
 from nas.report.contents import Report
 from nas.report.figures.accuracy import plot_accuracy
@@ -32,8 +32,7 @@ def section(report: Report) -> str:
     paper = [row._asdict() for row in published.PIBCONV_TABLE_1] if contents.pibconv else []
     note = f"ours: {recipe}" + (f"; paper: {published.PIBCONV_RECIPE}" if paper else "")
     plot_accuracy(report.evaluated, paper, report.folder / "accuracy.png", note=note)
-    runs = [Network(genotype, layers, seed) for genotype, layers, seeds in contents.networks for seed in seeds]
-    tables = {run.key: History.read(run.results(report.results) / "history.csv") for run in runs}
+    tables = {run.key: History.read(run.results(report.results) / "history.csv") for run in contents.runs}
     histories = {key: table.to_dict("records") for key, table in tables.items()}
     plot_training(histories, report.folder / "training.png")
     return render(

@@ -48,13 +48,8 @@ def _draw(report: Report, networks: Sequence[Network], note: str) -> None:
     rows = [("input", _pictures(folders[networks[0]] / "pictures", "input", len(columns)), None)]
     for network in networks:
         captions = [f"{row.predicted_class}: {100 * row.confidence:.0f} %" for row in tables[network].itertuples()]
-        rows.append(
-            (
-                f"{network.genotype}, {network.layers} layers",
-                _pictures(folders[network] / "pictures", "heat", len(columns)),
-                captions,
-            )
-        )
+        heats = _pictures(folders[network] / "pictures", "heat", len(columns))
+        rows.append((f"{network.genotype}, {network.layers} layers", heats, captions))
     gradcam_grid(columns, rows, report.folder / "gradcam.png", note=note)
 
 
