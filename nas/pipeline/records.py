@@ -296,7 +296,7 @@ class SlimmedSummary(Record):
 
 
 class Summary(Metrics):
-    """What `dvc metrics` shows of a whole run: each network by GENOTYPE-LAYERS, each slimmed one by BACKBONE-PENALTY."""
+    """What `dvc metrics` shows of a run: networks by GENOTYPE-LAYERS, slimmed ones by BACKBONE-PENALTY."""
 
     networks: dict[str, NetworkSummary]
     slimmed: dict[str, SlimmedSummary]
