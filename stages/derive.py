@@ -70,7 +70,8 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
     from nas.report.figures.cells import draw_cell
-    from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights, found_name
+    from nas.space.genotypes import CELLS, derive_from_weights, found_name
+    from nas.space.published import PUBLISHED
 
     ends = final_weights(params)
     found = {found_name(*which, params.search.seeds): derive_from_weights(*end) for which, end in ends.items()}
