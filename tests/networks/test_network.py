@@ -343,7 +343,7 @@ def test_gradients_reach_every_parameter_through_both_heads():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_training_step_changes_every_number_of_a_network_of_efficientnets_blocks():
+def test_a_training_step_changes_every_number_that_the_loss_of_efficientnets_blocks_depends_on():
     torch.manual_seed(0)
     network = Network(BLOCKS, channels=4, layers=4, num_classes=10, in_channels=1, auxiliary=True).double()
     maps = []
@@ -358,5 +358,9 @@ def test_a_training_step_changes_every_number_of_a_network_of_efficientnets_bloc
     loss = nn.functional.cross_entropy(logits, labels) + 0.4 * nn.functional.cross_entropy(auxiliary_logits, labels)
     loss.backward()
     optimizer.step()
-    assert [name for name, p in network.named_parameters() if p.eq(before[name]).any()] == []
+    # A batch norm takes away a shift that reaches it through a 1×1 convolution. So the loss does not depend on that of
+    # a reduction cell's first input: mb_conv alone reads it, and has no residual at stride 2.
+    shifts = {"cells.1.preprocess0.2.bias", "cells.2.preprocess0.norm.bias"}
+    assert all(network.get_parameter(name).grad.abs().max() < 1e-12 for name in shifts)  # zero but for rounding
+    assert {name for name, p in network.named_parameters() if p.eq(before[name]).any()} <= shifts
     assert network.eval()(x).shape == (12, 10)
