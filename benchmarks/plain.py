@@ -138,21 +138,21 @@ def reduction_layers(layers: int) -> set[int]:
     return {layers // 3, 2 * layers // 3}
 
 
-def adapters(channels: tuple[int, int, int], after_reduction: bool, affine: bool) -> tuple[nn.Module, nn.Module]:
+def preprocess(channels: tuple[int, int, int], reduction_prev: bool, affine: bool) -> tuple[nn.Module, nn.Module]:
     """What brings the outputs of the last cell but one and of the last cell to C; `channels`: theirs, and C."""
-    before_last, last, c = channels
-    first = FactorizedReduce if after_reduction else relu_conv_norm
-    return first(before_last, c, affine), relu_conv_norm(last, c, affine)
+    prev_prev, prev, c = channels
+    first = FactorizedReduce if reduction_prev else relu_conv_norm
+    return first(prev_prev, c, affine), relu_conv_norm(prev, c, affine)
 
 
 class PlainMixedCell(nn.Module):
     """A mixed operation from every earlier state to every node (DARTS, eq. 1); all nodes are concatenated."""
 
     def __init__(
-        self, names: Sequence[str], nodes: int, channels: tuple[int, int, int], reduction: bool, after_reduction: bool
+        self, names: Sequence[str], nodes: int, channels: tuple[int, int, int], reduction: bool, reduction_prev: bool
     ) -> None:
         super().__init__()
-        self.adapt_before_last, self.adapt_last = adapters(channels, after_reduction, affine=False)
+        self.preprocess0, self.preprocess1 = preprocess(channels, reduction_prev, affine=False)
         self.nodes = nodes
         self.edges = nn.ModuleList(
             MixedOp(names, channels[2], 2 if reduction and source < 2 else 1)
@@ -160,8 +160,8 @@ class PlainMixedCell(nn.Module):
             for source in range(2 + node)
         )
 
-    def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:
-        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
         rows = iter(zip(self.edges, weights, strict=True))
         for _ in range(self.nodes):
             mixed = []
@@ -201,24 +201,24 @@ class PlainSupernet(nn.Module):
         edges = nodes * (nodes + 3) // 2
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(edges, len(operations)))
         self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(edges, len(operations)))
-        before_last = last = 3 * channels
-        self.stem = nn.Sequential(conv(in_channels, last, 3, padding=1), nn.BatchNorm2d(last))
+        prev_prev = prev = 3 * channels
+        self.stem = nn.Sequential(conv(in_channels, prev, 3, padding=1), nn.BatchNorm2d(prev))
         self.reductions = reduction_layers(layers)
         self.cells = nn.ModuleList()
         for layer in range(layers):
-            reduction, after_reduction = layer in self.reductions, layer - 1 in self.reductions
+            reduction, reduction_prev = layer in self.reductions, layer - 1 in self.reductions
             channels = 2 * channels if reduction else channels
-            widths = (before_last, last, channels)
-            self.cells.append(PlainMixedCell(operations, nodes, widths, reduction, after_reduction))
-            before_last, last = last, nodes * channels
-        self.classifier = nn.Linear(last, num_classes)
+            widths = (prev_prev, prev, channels)
+            self.cells.append(PlainMixedCell(operations, nodes, widths, reduction, reduction_prev))
+            prev_prev, prev = prev, nodes * channels
+        self.classifier = nn.Linear(prev, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        before_last = last = self.stem(x)
+        s0 = s1 = self.stem(x)
         for layer, cell in enumerate(self.cells):
             alphas = self.alphas_reduce if layer in self.reductions else self.alphas_normal
-            before_last, last = last, cell(before_last, last, alphas.softmax(dim=-1))
-        return self.classifier(last.mean(dim=(2, 3)))
+            s0, s1 = s1, cell(s0, s1, alphas.softmax(dim=-1))
+        return self.classifier(s1.mean(dim=(2, 3)))
 
     def alphas(self) -> list[nn.Parameter]:
         return [self.alphas_normal, self.alphas_reduce]
@@ -237,17 +237,17 @@ class PlainCell(nn.Module):
         concat: Sequence[int],
         channels: tuple[int, int, int],
         reduction: bool,
-        after_reduction: bool,
+        reduction_prev: bool,
     ) -> None:
         super().__init__()
-        self.adapt_before_last, self.adapt_last = adapters(channels, after_reduction, affine=True)
+        self.preprocess0, self.preprocess1 = preprocess(channels, reduction_prev, affine=True)
         self.sources, self.concat = [source for _, source in edges], concat
         self.operations = nn.ModuleList(
             OPERATIONS[name](channels[2], 2 if reduction and source < 2 else 1, True) for name, source in edges
         )
 
-    def forward(self, before_last: Tensor, last: Tensor, drop: float) -> Tensor:
-        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+    def forward(self, s0: Tensor, s1: Tensor, drop: float) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
         for first in range(0, len(self.sources), 2):
             one, other = (self.edge(e, states, drop) for e in (first, first + 1))
             states.append(one + other)
@@ -310,29 +310,29 @@ class PlainNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path = 0.0
-        before_last = last = 3 * channels
-        self.stem = nn.Sequential(conv(in_channels, last, 3, padding=1), nn.BatchNorm2d(last))
+        prev_prev = prev = 3 * channels
+        self.stem = nn.Sequential(conv(in_channels, prev, 3, padding=1), nn.BatchNorm2d(prev))
         self.cells, self.auxiliary = nn.ModuleList(), None
         reductions = reduction_layers(layers)
         for layer in range(layers):
-            reduction, after_reduction = layer in reductions, layer - 1 in reductions
+            reduction, reduction_prev = layer in reductions, layer - 1 in reductions
             channels = 2 * channels if reduction else channels
             edges = genotype.reduce if reduction else genotype.normal
             concat = genotype.reduce_concat if reduction else genotype.normal_concat
-            self.cells.append(PlainCell(edges, concat, (before_last, last, channels), reduction, after_reduction))
-            before_last, last = last, len(concat) * channels
+            self.cells.append(PlainCell(edges, concat, (prev_prev, prev, channels), reduction, reduction_prev))
+            prev_prev, prev = prev, len(concat) * channels
             if auxiliary and layer == 2 * layers // 3:
-                self.auxiliary = AuxiliaryTower(last, num_classes)
-        self.classifier = nn.Linear(last, num_classes)
+                self.auxiliary = AuxiliaryTower(prev, num_classes)
+        self.classifier = nn.Linear(prev, num_classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        before_last = last = self.stem(x)
+        s0 = s1 = self.stem(x)
         auxiliary_logits = None
         for layer, cell in enumerate(self.cells):
-            before_last, last = last, cell(before_last, last, self.drop_path)
+            s0, s1 = s1, cell(s0, s1, self.drop_path)
             if self.training and self.auxiliary is not None and layer == 2 * len(self.cells) // 3:
-                auxiliary_logits = self.auxiliary(last)
-        logits = self.classifier(last.mean(dim=(2, 3)))
+                auxiliary_logits = self.auxiliary(s1)
+        logits = self.classifier(s1.mean(dim=(2, 3)))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
 
 

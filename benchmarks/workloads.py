@@ -25,7 +25,8 @@ from nas.data.batches import Batches
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
-from nas.space.genotypes import PUBLISHED, Genotype
+from nas.space.genotypes import Genotype
+from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES, SearchSpace
 from nas.training.device import choose_device, device_name
 from nas.training.loop import train

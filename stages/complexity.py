@@ -9,7 +9,7 @@ def blocks() -> list[dict]:
     """The weights of each block of the paper's equations, as built and as the equation says."""
     from nas.networks.complexity import conv_weights
     from nas.report.published import pibconv as published
-    from nas.space.operations import OPERATIONS
+    from nas.space import operations
 
     channels = published.PIBCONV_CHANNELS
     return [
@@ -18,7 +18,7 @@ def blocks() -> list[dict]:
             "expansion": block.expansion,
             "kernel": block.kernel,
             "channels": channels,
-            "weights": conv_weights(OPERATIONS[block.operation](channels, 1, True)),
+            "weights": conv_weights(operations.build(block.operation, channels, 1, True)),
             "equation": block.equation(channels, block.kernel, block.expansion),
         }
         for block in published.PIBCONV_BLOCKS

@@ -69,7 +69,8 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
     from nas.report.figures.cells import draw_cell
-    from nas.space.genotypes import CELLS, PUBLISHED, derive_from_weights
+    from nas.space.genotypes import CELLS, derive_from_weights
+    from nas.space.published import PUBLISHED
 
     ends = final_weights(params)
     found = {searched.genotype(params.search.seeds): derive_from_weights(*end) for searched, end in ends.items()}

@@ -62,10 +62,10 @@ def main(params: Params, name: str, network: str) -> None:
 
 def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
     """Number of the test image `index` of class `label`, the i-th of gradcam.classes."""
-    from nas.pipeline.errors import UserError, suggest
+    from nas.pipeline.errors import UserError, unknown
 
     if label not in prepared.classes:
-        raise UserError(f"gradcam.classes[{i}]: {label} is no class: {suggest(label, prepared.classes)}")
+        raise UserError(f"gradcam.classes[{i}]: {unknown('class', label, prepared.classes)}")
     of_class = (prepared.test.labels == prepared.classes.index(label)).nonzero().flatten()
     if index >= len(of_class):
         raise UserError(f"gradcam.index: {index} is too large: class {label} has {len(of_class)} test images")

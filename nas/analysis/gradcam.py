@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from nas.data.augment import normalise
 from nas.networks.network import Network
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 
 SIZE = 224  # pixels; the PIBConv paper's Fig. 6 shows its 32×32 images at this size
 
@@ -121,7 +121,7 @@ def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: s
 def _maps(network: Network, images: Tensor, labels: Sequence[int], method: str) -> Tensor:
     """`heat_maps` at the images' own size: N × H × W, on the CPU."""
     if method not in METHODS:
-        raise UserError(f"method: {method} is unknown: {suggest(method, METHODS)}")
+        raise UserError(f"method: {unknown('CAM method', method, METHODS)}")
     targets = [ClassifierOutputTarget(int(label)) for _, label in zip(images, labels, strict=True)]
     trainable = [weight for weight in network.parameters() if weight.requires_grad]
     last = network.cells[-1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from nas.dnal.gates import Gate
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 
 # VGG's configuration D (Simonyan and Zisserman, 2015, Table 1): channels of each convolution, M for a max pooling
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
@@ -297,7 +297,7 @@ def build(
         If there is no backbone of that name, `width` is not above 0, or the images are too small.
     """
     if name not in BACKBONES:
-        raise UserError(f"{name} is no backbone: {suggest(name, BACKBONES)}")
+        raise UserError(unknown("backbone", name, BACKBONES))
     if not width > 0:
         raise UserError(f"width: {width} is not allowed: must be above 0")
     backbone = BACKBONES[name]

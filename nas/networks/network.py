@@ -12,66 +12,67 @@ from torch import Tensor, nn
 
 from nas import fast
 from nas.data import sharing
-from nas.pipeline.errors import UserError, reason, suggest
+from nas.pipeline.errors import UserError, reason, unknown
 from nas.pipeline.files import whole_file
+from nas.space import operations
 from nas.space.genotypes import Genotype
-from nas.space.operations import OPERATIONS, FactorizedReduce, Identity, relu_conv_norm
+from nas.space.operations.basic import FactorizedReduce, Identity, relu_conv_norm
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a cell stands: the channels of the two cells before it, its own C, and what its neighbours make of it."""
+class CellSpec:
+    """A cell's specification: the channels of the two cells before it, its own C, and which of them halve the map."""
 
-    channels_before_last: int
-    channels_last: int
+    channels_prev_prev: int
+    channels_prev: int
     channels: int
     reduction: bool
-    after_reduction: bool
+    reduction_prev: bool
 
-    def adapters(self, affine: bool = True) -> tuple[nn.Module, nn.Module]:
+    def preprocess(self, affine: bool = True) -> tuple[nn.Module, nn.Module]:
         """Modules that bring the cell's two inputs to C channels, and the first to the size of the second."""
-        adapt = FactorizedReduce if self.after_reduction else relu_conv_norm
-        before_last = adapt(self.channels_before_last, self.channels, affine)
-        return before_last, relu_conv_norm(self.channels_last, self.channels, affine)
+        first = FactorizedReduce if self.reduction_prev else relu_conv_norm
+        preprocess0 = first(self.channels_prev_prev, self.channels, affine)
+        return preprocess0, relu_conv_norm(self.channels_prev, self.channels, affine)
 
     def stride(self, state: int) -> int:
         """Of an operation on `state`: a reduction cell halves its two inputs."""
         return 2 if self.reduction and state < 2 else 1
 
 
-def places(layers: int, channels: int, stem: str, outputs: Callable[[bool], int]) -> list[Place]:
+def cell_specs(layers: int, channels: int, stem: str, outputs: Callable[[bool], int]) -> list[CellSpec]:
     """The cells of a network, from the first C on; ``outputs(reduction)`` tells how many maps of C a cell gives."""
     reductions = reduction_layers(layers)
-    before_last = last = STEMS[stem].channels(channels)
-    after_reduction = STEMS[stem].halves
-    found = []
+    prev_prev = prev = STEMS[stem].channels(channels)
+    reduction_prev = STEMS[stem].halves
+    specs = []
     for layer in range(layers):
         reduction = layer in reductions
         channels = 2 * channels if reduction else channels
-        found.append(Place(before_last, last, channels, reduction, after_reduction))
-        before_last, last = last, outputs(reduction) * channels
-        after_reduction = reduction
-    return found
+        specs.append(CellSpec(prev_prev, prev, channels, reduction, reduction_prev))
+        prev_prev, prev = prev, outputs(reduction) * channels
+        reduction_prev = reduction
+    return specs
 
 
 class Cell(nn.Module):
     """A directed graph of operations: each node sums two of them, the output concatenates nodes.
 
-    ``forward(before_last, last, drop)``: N × C × H × W maps of the two cells before
+    ``forward(s0, s1, drop)``: N × C × H × W maps of the last cell but one and of the last
     → N × len(concat)·channels × H' × W'.
     """
 
-    def __init__(self, edges: tuple[tuple[str, int], ...], concat: tuple[int, ...], place: Place) -> None:
+    def __init__(self, edges: tuple[tuple[str, int], ...], concat: tuple[int, ...], spec: CellSpec) -> None:
         super().__init__()
-        self.adapt_before_last, self.adapt_last = place.adapters()
+        self.preprocess0, self.preprocess1 = spec.preprocess()
         self.sources = [state for _, state in edges]
         self.concat = concat
         self.operations = nn.ModuleList(
-            OPERATIONS[name](place.channels, place.stride(state), True) for name, state in edges
+            operations.build(name, spec.channels, spec.stride(state), True) for name, state in edges
         )
 
-    def forward(self, before_last: Tensor, last: Tensor, drop: float = 0.0) -> Tensor:
-        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+    def forward(self, s0: Tensor, s1: Tensor, drop: float = 0.0) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
         results = []
         for operation, source in zip(self.operations, self.sources, strict=True):
             result = operation(states[source])
@@ -178,10 +179,8 @@ class Network(nn.Module):
         super().__init__()
         if layers < 1:
             raise UserError(f"layers: {layers} is not allowed: must be at least 1")
-        unknown = genotype.operations() - set(OPERATIONS)
-        if unknown:
-            name = min(unknown)
-            raise UserError(f"the genotype names {name}, which is no operation: {suggest(name, OPERATIONS)}")
+        for name in sorted(genotype.operations()):
+            operations.family_of(name)  # there is such an operation, even if no cell of these layers has it
         self.drop_path = 0.0
         self.built_from = {
             "genotype": genotype.to_dict(),
@@ -194,26 +193,26 @@ class Network(nn.Module):
         self.stem = make_stem(stem, in_channels, channels)
         normal = (genotype.normal, genotype.normal_concat)
         reduce = (genotype.reduce, genotype.reduce_concat)
-        stations = places(layers, channels, stem, lambda reduction: len((reduce if reduction else normal)[1]))
+        specs = cell_specs(layers, channels, stem, lambda reduction: len((reduce if reduction else normal)[1]))
         self.cells = nn.ModuleList()
         self.auxiliary = None
-        for layer, place in enumerate(stations):
-            edges, concat = reduce if place.reduction else normal
-            self.cells.append(Cell(edges, concat, place))
-            last = len(concat) * place.channels
+        for layer, spec in enumerate(specs):
+            edges, concat = reduce if spec.reduction else normal
+            self.cells.append(Cell(edges, concat, spec))
+            width = len(concat) * spec.channels
             if auxiliary and layer == reduction_layers(layers)[1]:
-                self.auxiliary = AuxiliaryTower(last, num_classes)
+                self.auxiliary = AuxiliaryTower(width, num_classes)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(last, num_classes)
+        self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        before_last, last = stem_maps(self.stem, x)
+        s0, s1 = stem_maps(self.stem, x)
         auxiliary_logits = None
         for layer, cell in enumerate(self.cells):
-            before_last, last = last, cell(before_last, last, self.drop_path)
+            s0, s1 = s1, cell(s0, s1, self.drop_path)
             if self.training and self.auxiliary is not None and layer == 2 * len(self.cells) // 3:
-                auxiliary_logits = self.auxiliary(last)
-        logits = self.classifier(self.pool(last).flatten(1))
+                auxiliary_logits = self.auxiliary(s1)
+        logits = self.classifier(self.pool(s1).flatten(1))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
 
 
@@ -271,7 +270,7 @@ STEMS: dict[str, type[CIFARStem] | type[ImageNetStem]] = {"cifar": CIFARStem, "i
 def make_stem(name: str, in_channels: int, channels: int) -> nn.Module:
     """The stem `name` of ``STEMS``; raises UserError if there is none, or C is too small for it."""
     if name not in STEMS:
-        raise UserError(f"stem: {name} is no stem: {suggest(name, STEMS)}")
+        raise UserError(f"stem: {unknown('stem', name, STEMS)}")
     if name == "imagenet" and channels < 2:
         raise UserError(f"channels: {channels} is not allowed: the imagenet stem needs at least 2")
     return STEMS[name](in_channels, channels)
@@ -290,8 +289,8 @@ def check_image(stem: str, shape: tuple[int, int, int]) -> None:
 def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The two maps that the first cell takes; a stem that gives one gives it twice."""
     maps = stem(x)
-    before_last, last = maps if isinstance(maps, tuple) else (maps, maps)
-    return fast.channels_last(before_last), fast.channels_last(last)
+    s0, s1 = maps if isinstance(maps, tuple) else (maps, maps)
+    return fast.channels_last(s0), fast.channels_last(s1)
 
 
 def save(network: Network, path: str | Path) -> None:

@@ -14,10 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 from nas import fast
 from nas.data import sharing
-from nas.networks.network import Place, make_stem, places, stem_maps
-from nas.pipeline.errors import UserError, suggest
+from nas.networks.network import CellSpec, cell_specs, make_stem, stem_maps
+from nas.pipeline.errors import UserError
+from nas.space import operations
 from nas.space.genotypes import Genotype, derive, edges
-from nas.space.operations import OPERATIONS, FactorizedReduce, Layers
+from nas.space.operations.basic import FactorizedReduce, Layers
 from nas.space.spaces import SearchSpace, find
 
 
@@ -57,7 +58,7 @@ class NormedPooling(nn.Sequential):
 
 
 def _candidate(name: str, channels: int, stride: int) -> nn.Module:
-    operation = OPERATIONS[name](channels, stride, False)
+    operation = operations.build(name, channels, stride, False)
     if isinstance(operation, nn.MaxPool2d | nn.AvgPool2d):
         return NormedPooling(operation, nn.BatchNorm2d(channels, affine=False))
     return operation
@@ -66,21 +67,19 @@ def _candidate(name: str, channels: int, stride: int) -> nn.Module:
 class MixedCell(nn.Module):
     """A cell with an edge from every earlier state to every node; the output concatenates all nodes."""
 
-    def __init__(self, names: tuple[str, ...], nodes: int, place: Place) -> None:
+    def __init__(self, names: tuple[str, ...], nodes: int, spec: CellSpec) -> None:
         super().__init__()
-        self.adapt_before_last, self.adapt_last = place.adapters(affine=False)
+        self.preprocess0, self.preprocess1 = spec.preprocess(affine=False)
         self.nodes = nodes
         self.edges = nn.ModuleList(
-            MixedOperation(names, place.channels, place.stride(source)) for source, _ in edges(nodes)
+            MixedOperation(names, spec.channels, spec.stride(source)) for source, _ in edges(nodes)
         )
 
-    def forward(
-        self, before_last: Tensor, last: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None
-    ) -> Tensor:
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None) -> Tensor:
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
-        states = [self.adapt_before_last(before_last), self.adapt_last(last)]
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
         # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-        if chosen is None and self.training and fast.applies(last) and sharing.world() == 1:
+        if chosen is None and self.training and fast.applies(s1) and sharing.world() == 1:
             return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0
@@ -217,7 +216,7 @@ class Supernet(nn.Module):
         super().__init__()
         if layers < 3:
             raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
-        self.space = _resolve(space)
+        self.space = find(space) if isinstance(space, str) else space
         self.nodes = nodes
         names = self.space.operations
         shape = (len(edges(nodes)), len(names))
@@ -226,19 +225,19 @@ class Supernet(nn.Module):
         self.temperature: float | None = None
         self.recompute = recompute
         self.stem = make_stem(stem, in_channels, channels)
-        stations = places(layers, channels, stem, lambda reduction: nodes)
-        self.cells = nn.ModuleList(MixedCell(names, nodes, place) for place in stations)
-        self.reductions = [layer for layer, place in enumerate(stations) if place.reduction]
-        self.classifier = nn.Linear(nodes * stations[-1].channels, num_classes)
+        specs = cell_specs(layers, channels, stem, lambda reduction: nodes)
+        self.cells = nn.ModuleList(MixedCell(names, nodes, spec) for spec in specs)
+        self.reductions = [layer for layer, spec in enumerate(specs) if spec.reduction]
+        self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         normal, reduce = (self._mixture(alphas) for alphas in self.alphas())
-        before_last, last = stem_maps(self.stem, x)
+        s0, s1 = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
             mixture = reduce if layer in self.reductions else normal
             compute = _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
-            before_last, last = last, compute(before_last, last, *mixture)
-        return self.classifier(last.mean(dim=(2, 3)))
+            s0, s1 = s1, compute(s0, s1, *mixture)
+        return self.classifier(s1.mean(dim=(2, 3)))
 
     def _mixture(self, alphas: Tensor) -> tuple[Tensor, list[int] | None]:
         """Weights, edges × operations, and the columns to compute: None for all."""
@@ -279,13 +278,3 @@ def _recomputed(cell: MixedCell) -> Callable[..., Tensor]:
         return functional_call(cell, weights | statistics, inputs)
 
     return partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
-
-
-def _resolve(space: str | SearchSpace) -> SearchSpace:
-    space = find(space) if isinstance(space, str) else space
-    unknown = [name for name in space.operations if name not in OPERATIONS]
-    if unknown:
-        raise UserError(
-            f"space {space.name} names {unknown[0]}, which is no operation: {suggest(unknown[0], OPERATIONS)}"
-        )
-    return space

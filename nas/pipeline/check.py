@@ -2,7 +2,7 @@
 
 import json
 
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.names import DATA
 from nas.pipeline.params import Params
 
@@ -35,7 +35,7 @@ def check_against_data(params: Params) -> None:
         return
     for i, label in enumerate(p.classes):
         if label not in counts:
-            raise UserError(f"gradcam.classes[{i}]: unknown class {label!r}; {suggest(label, counts)}")
+            raise UserError(f"gradcam.classes[{i}]: {unknown('class', label, counts)}")
         if p.index >= counts[label]:
             raise UserError(f"gradcam.index: {p.index} is too large: class {label} has {counts[label]} test images")
     if p.images is not None and p.images > meta["test"]:

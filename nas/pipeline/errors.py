@@ -12,13 +12,15 @@ class UserError(ValueError):
     """Something that the user can mend; the message is one line that says what and how."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Name what is allowed, and the nearest to `name` first: ``"did you mean darts? (known: darts, pibconv)"``."""
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """What to say of a name that is not among `known`, the nearest of which is suggested.
+
+    ``unknown("space", "dart", SPACES)`` gives ``"unknown space 'dart'; did you mean darts? (known: darts, pibconv)"``.
+    """
     known = [str(k) for k in known]
-    if not known:
-        return "none is known"
-    near = nearest(name, known)
-    return f"did you mean {near}? (known: {', '.join(known)})" if near else f"known are {', '.join(known)}"
+    near = nearest(str(name), known)
+    suggestion = f"; did you mean {near}?" if near else ""
+    return f"unknown {kind} {str(name)!r}{suggestion} (known: {', '.join(known) or 'none'})"
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

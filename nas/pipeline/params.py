@@ -13,21 +13,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nas.pipeline import dvc_yaml
-from nas.pipeline.errors import UserError, nearest, suggest
+from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
 from nas.pipeline.names import Label, Network, Slimmed, spelled
 from nas.pipeline.names import Search as Searched
-from nas.space.genotypes import PUBLISHED
-from nas.space.spaces import SPACES
+from nas.space import operations
+from nas.space.published import PUBLISHED
+from nas.space.spaces import SPACES, find
 
 PATH = Path("params.yaml")
 PRESETS = Path("presets")
 
 
 def _known_space(name: str) -> str:
-    if name not in SPACES:
-        raise ValueError(f"is no search space: {suggest(name, SPACES)}")
-    return name
+    return find(name).name
 
 
 def _distinct(values: list) -> list:
@@ -56,8 +55,7 @@ def _two(values: list) -> list:
     return values
 
 
-# Those of the spaces: what nas.space.operations holds is known only when torch is.
-OPERATIONS = tuple(dict.fromkeys(name for space in SPACES.values() for name in space.operations if name != "none"))
+OPERATIONS = tuple(name for name in operations.names() if name != "none")
 
 # Those of nas.dnal.backbones, which is known only when torch is
 BACKBONES = ("vgg16_cifar", "resnet56", "mobilenet_v2_cifar", "vgg16_bn", "resnet50", "mobilenet_v2", "proxylessnas")
@@ -267,7 +265,7 @@ class Params(Section):
         networks = [network.key for network in self.evaluate.networks()]
         for i, name in enumerate(self.gradcam.networks):
             if name not in networks:
-                raise ValueError(f"gradcam.networks[{i}]: {name} is no evaluated network: {suggest(name, networks)}")
+                raise ValueError(f"gradcam.networks[{i}]: {unknown('network', name, networks)}")
         return self
 
     def _unknown(self, genotype: str) -> str | None:
@@ -275,7 +273,7 @@ class Params(Section):
         label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes()]
         if label.kind == "all":
             if label.argument not in OPERATIONS:
-                return f"{genotype}: {label.argument} is no operation of a space: {suggest(label.argument, OPERATIONS)}"
+                return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"
             return self._unknown(label.base)
         if genotype in known or (label.kind == "random" and label.base in SPACES):
             return None
@@ -287,7 +285,7 @@ class Params(Section):
             advice = f"it is called {label.base}" if first else f"add {label.argument} to search.seeds"
             return f"{genotype} is a genotype that no search finds: {advice}"
         random = [f"{space}_random_0" for space in self.search.spaces]
-        return f"{genotype} is no genotype: {suggest(genotype, known + random)}"
+        return unknown("genotype", genotype, known + random)
 
 
 def load(path: str | Path = PATH) -> Params:
@@ -311,8 +309,8 @@ def check(tree: object, source: str | Path = PATH) -> Params:
         return Params.model_validate(tree)
     except ValidationError as error:
         # A misspelled key is unknown and its right spelling missing: the first says more.
-        unknown = ("extra_forbidden", "invalid_key")
-        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in unknown)
+        no_key = ("extra_forbidden", "invalid_key")
+        found = sorted(error.errors(include_url=False), key=lambda e: e["type"] not in no_key)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(" ".join(f"{source}: {_explain(found[0])}{more}".split())) from None
 
@@ -342,13 +340,15 @@ def _explain(error: dict) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if error["type"] in ("extra_forbidden", "invalid_key"):
         section = _section(location[:-1])
-        return f"{key}: unknown key: {suggest(location[-1], section.model_fields)}"
+        return f"{key}: {unknown('key', location[-1], section.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: is missing; presets/default.yaml shows it"
     value, context = error["input"], error.get("ctx", {})
     if error["type"] == "value_error":
         if isinstance(value, dict):  # a check of a whole section names the key itself
             return f"{key}.{context['error']}".lstrip(".")
+        if isinstance(context["error"], UserError):  # which names the value
+            return f"{key}: {context['error']}"
         return f"{key}: {value if isinstance(value, str) else _shown(value)} {context['error']}"
     allowed = _MESSAGES.get(error["type"], error["msg"].lower()).format(**context)
     if error["type"] == "literal_error" and isinstance(value, str):
@@ -403,8 +403,8 @@ def _preset_tree(name: str, above: list[str], yaml: Any) -> Any:
     """The whole tree of a preset, as `yaml` reads it with its comments; `above` are those that extend it."""
     names = sorted(file.stem for file in PRESETS.glob("*.yaml"))
     if name not in names or name in above:
-        trouble = "extends itself" if name in above else f"is no preset: {suggest(name, names)}"
-        raise UserError(f"{PRESETS / above[-1]}.yaml: extends: {name} {trouble}" if above else f"{name} {trouble}")
+        trouble = f"{name} extends itself" if name in above else unknown("preset", name, names)
+        raise UserError(f"{PRESETS / above[-1]}.yaml: extends: {trouble}" if above else trouble)
     file = PRESETS / f"{name}.yaml"
     dvc_yaml.read(file)  # whose errors are one line
     found = yaml.load(file.read_text(encoding="utf-8"))
@@ -420,7 +420,7 @@ def _preset_tree(name: str, above: list[str], yaml: Any) -> Any:
 def _overlay(tree: Any, changes: dict, where: str) -> None:
     for key, value in changes.items():
         if key not in tree:
-            raise UserError(f"{where}{key}: unknown key: {suggest(key, tree)}")
+            raise UserError(f"{where}{key}: {unknown('key', key, tree)}")
         if isinstance(value, dict) and isinstance(tree[key], dict):
             _overlay(tree[key], value, f"{where}{key}.")
         else:

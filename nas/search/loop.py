@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam
 from nas.data import sharing
 from nas.data.batches import Batches
 from nas.networks.supernet import Supernet
-from nas.pipeline.errors import suggest
+from nas.pipeline.errors import unknown
 from nas.space.genotypes import weight_rows
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
@@ -54,9 +54,9 @@ class AlphaRecipe:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        for value, known in ((self.algorithm, ("darts", "gdas")), (self.order, ("first", "second"))):
-            if value not in known:
-                raise ValueError(f"{value} is unknown: {suggest(value, known)}")
+        for key, known in (("algorithm", ("darts", "gdas")), ("order", ("first", "second"))):
+            if getattr(self, key) not in known:
+                raise ValueError(unknown(key, getattr(self, key), known))
 
     def optimizer(self, alphas: Sequence[nn.Parameter]) -> Adam:
         return Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)

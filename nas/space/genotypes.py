@@ -1,4 +1,4 @@
-"""Genotypes: the discrete cells that a search ends in, the published ones, and how one is read off α."""
+"""Genotypes: the discrete cells that a search ends in, and how one is read off α."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.files import require_columns
 
 if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
@@ -118,7 +118,7 @@ def load(path: str | Path) -> Genotype:
         return Genotype.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         found = sorted(file.stem for file in Path(path).parent.glob("*.json"))
-        raise UserError(f"{path}: there is no such genotype: {suggest(Path(path).stem, found)}") from None
+        raise UserError(f"{path}: {unknown('genotype', Path(path).stem, found)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -239,84 +239,3 @@ def strongest(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> 
 def edges(nodes: int) -> list[tuple[int, int]]:
     """(source state, target state) of every edge of a cell with `nodes` nodes, in the order of α's rows."""
     return [(source, 2 + node) for node in range(nodes) for source in range(2 + node)]
-
-
-_NODES = (2, 3, 4, 5)
-
-PUBLISHED: dict[str, Genotype] = {
-    # DARTS (Liu et al., 2019), first order
-    "DARTS_V1": Genotype(
-        normal=(
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 0),
-            ("skip_connect", 0),
-            ("sep_conv_3x3", 1),
-            ("skip_connect", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 0),
-            ("skip_connect", 2),
-        ),
-        normal_concat=_NODES,
-        reduce=(
-            ("max_pool_3x3", 0),
-            ("max_pool_3x3", 1),
-            ("skip_connect", 2),
-            ("max_pool_3x3", 0),
-            ("max_pool_3x3", 0),
-            ("skip_connect", 2),
-            ("skip_connect", 2),
-            ("avg_pool_3x3", 0),
-        ),
-        reduce_concat=_NODES,
-    ),
-    # DARTS (Liu et al., 2019), second order
-    "DARTS_V2": Genotype(
-        normal=(
-            ("sep_conv_3x3", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 0),
-            ("sep_conv_3x3", 1),
-            ("sep_conv_3x3", 1),
-            ("skip_connect", 0),
-            ("skip_connect", 0),
-            ("dil_conv_3x3", 2),
-        ),
-        normal_concat=_NODES,
-        reduce=(
-            ("max_pool_3x3", 0),
-            ("max_pool_3x3", 1),
-            ("skip_connect", 2),
-            ("max_pool_3x3", 1),
-            ("max_pool_3x3", 0),
-            ("skip_connect", 2),
-            ("skip_connect", 2),
-            ("max_pool_3x3", 1),
-        ),
-        reduce_concat=_NODES,
-    ),
-    # PIBConv (Ahmadian et al., 2023), Fig. 4
-    "DARTS_PseudoInvBn": Genotype(
-        normal=(
-            ("pib_conv_3x3", 0),
-            ("pib_conv_5x5", 1),
-            ("pib_conv_3x3", 0),
-            ("pib_conv_3x3", 2),
-            ("pib_conv_3x3", 2),
-            ("pib_conv_3x3", 1),
-            ("pib_conv_3x3", 1),
-            ("pib_conv_3x3", 3),
-        ),
-        normal_concat=_NODES,
-        reduce=(
-            ("avg_pool_3x3", 0),
-            ("pib_conv_5x5", 1),
-            ("avg_pool_3x3", 0),
-            ("dil_conv_5x5", 2),
-            ("avg_pool_3x3", 0),
-            ("skip_connect", 2),
-            ("pib_conv_3x3", 3),
-            ("pib_conv_3x3", 0),
-        ),
-        reduce_concat=_NODES,
-    ),
-}

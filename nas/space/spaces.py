@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class SearchSpace:
     name : str
         How params.yaml and the results call the space.
     operations : tuple of str
-        Names of ``operations.OPERATIONS``, in the order of the columns of α. At least one other than ``none``.
+        Names of ``operations.FAMILIES``, in the order of the columns of α. At least one other than ``none``.
     """
 
     name: str
@@ -84,5 +84,5 @@ SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}
 def find(name: str) -> SearchSpace:
     """The space of that name; raises UserError if there is none."""
     if name not in SPACES:
-        raise UserError(f"{name} is no search space: {suggest(name, SPACES)}")
+        raise UserError(unknown("search space", name, SPACES))
     return SPACES[name]

@@ -10,7 +10,7 @@ from torch import nn
 from nas.analysis.gradcam import METHODS, SIZE, confidence_drop, heat_maps, overlays, pictures, predictions
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 
 # grad-cam's imputer hands a tensor to numpy.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
@@ -289,7 +289,7 @@ def test_an_unknown_method_is_told(case):
         lambda: heat_maps(network, images, [0] * 6, "gradcam+"),
         lambda: confidence_drop(network, images.byte(), [0] * 6, mean=[0.5], std=[0.5], method="gradcam+"),
     ):
-        with pytest.raises(UserError, match=r"^method: gradcam\+ is unknown: did you mean GradCAM"):
+        with pytest.raises(UserError, match=r"^method: unknown CAM method 'gradcam\+'; did you mean GradCAM"):
             explain()
 
 

@@ -136,7 +136,8 @@ def test_prepare_replaces_an_earlier_folder(tmp_path):
 
 
 def test_unknown_data_set(tmp_path):
-    fails("data.name: digit ", "did you mean digits?", run=lambda: prepare("digit", "unused", tmp_path / "out", seed=0))
+    message = "data.name: unknown data set 'digit'; did you mean digits? "
+    fails(message, run=lambda: prepare("digit", "unused", tmp_path / "out", seed=0))
     assert not (tmp_path / "out").exists()
 
 

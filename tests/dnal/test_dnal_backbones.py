@@ -273,7 +273,7 @@ def test_the_padded_shortcut():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "resnet65"}, "resnet65 is no backbone: did you mean resnet56?"),
+        ({"name": "resnet65"}, "unknown backbone 'resnet65'; did you mean resnet56?"),
         ({"name": "resnet56", "width": 0}, "width: 0 is not allowed: must be above 0"),
         (
             {"name": "vgg16_bn", "image_size": 28},

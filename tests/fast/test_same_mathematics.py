@@ -16,7 +16,7 @@ from benchmarks.workloads import Repeated, alpha_recipe, recipe
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES
 from nas.training.loop import train
 

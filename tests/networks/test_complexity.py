@@ -11,8 +11,9 @@ from nas.networks.complexity import Complexity, conv_macs, conv_weights, count
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.report.published.pibconv import PIBCONV_BLOCKS, PIBCONV_TABLE_1
-from nas.space.genotypes import PUBLISHED, Genotype
-from nas.space.operations import OPERATIONS
+from nas.space import operations
+from nas.space.genotypes import Genotype
+from nas.space.published import PUBLISHED
 
 LAYERS = (20, 15, 10, 8, 7, 6, 5, 4, 3, 2)
 # 10⁶ parameters and 10⁹ multiply-adds that the authors' own programs and ptflops give: C = 36, 3 × 32 × 32, 10 classes.
@@ -42,7 +43,7 @@ def test_published_networks_cost_what_the_authors_programs_count(genotype, layer
 @pytest.mark.parametrize("channels", [16, 36])
 def test_weights_of_a_block_beside_the_papers_equation(block, channels):
     """Equation 1 is exact; equation 2 counts K²C where C groups over F·C channels hold F·K²C."""
-    built = conv_weights(OPERATIONS[block.operation](channels, 1, True))
+    built = conv_weights(operations.build(block.operation, channels, 1, True))
     c, k, f = channels, block.kernel, block.expansion
     if block.operation.startswith("convnext"):
         assert built == block.equation(c, k, f) == 2 * f * c**2 + k**2 * c
@@ -102,7 +103,7 @@ SQUEEZE = {"mb_conv": 2 * 4 * C * 1}  # once an image: 4·C channels to max(1, C
 @pytest.mark.parametrize("name", HAND)
 def test_multiply_adds_of_each_operation(name):
     def conv_macs(stride: int) -> int:
-        model = nn.Sequential(nn.Conv2d(C, C, 1), OPERATIONS[name](C, stride, True))
+        model = nn.Sequential(nn.Conv2d(C, C, 1), operations.build(name, C, stride, True))
         return count(model, (C, HEIGHT, WIDTH)).conv_macs - HEIGHT * WIDTH * C * C
 
     assert conv_macs(1) == HEIGHT * WIDTH * HAND[name] + SQUEEZE.get(name, 0)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import sha256
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 from nas.training.checkpoint import Checkpoint
 from nas.training.context import Context
 
@@ -104,7 +104,9 @@ def edit_json(path, **changes):
 def test_a_parameter_that_is_wrong(project):
     project.set(search={"chanels": 4})
     line = in_a_process(project, "-m", "stages.search", "darts", "0")
-    assert line.startswith("error: search: params.yaml: search.chanels: unknown key: did you mean channels? (known: ")
+    assert line.startswith(
+        "error: search: params.yaml: search.chanels: unknown key 'chanels'; did you mean channels? (known: "
+    )
 
 
 def test_a_prepared_file_that_was_altered(project):
@@ -183,8 +185,8 @@ def test_what_a_failing_stage_cost_comes_back_with_the_parameters(finished, copy
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sed": 1}, "sed: unknown key: did you mean seed? (known: seed, "),
-        ({"evaluate": {"chanels": 4}}, "evaluate.chanels: unknown key: did you mean channels? (known: "),
+        ({"sed": 1}, "sed: unknown key 'sed'; did you mean seed? (known: seed, "),
+        ({"evaluate": {"chanels": 4}}, "evaluate.chanels: unknown key 'chanels'; did you mean channels? (known: "),
         ({"threads": "one"}, "threads: 'one' is not allowed: must be an integer"),
         ({"search": {"learning_rate": "0.1"}}, "search.learning_rate: '0.1' is not allowed: must be a number"),
         ({"search": {"epochs": 0}}, "search.epochs: 0 is not allowed: must be at least 1"),
@@ -193,12 +195,15 @@ def test_what_a_failing_stage_cost_comes_back_with_the_parameters(finished, copy
             {"search": {"learning_rate": float("nan")}},
             "search.learning_rate: nan is not allowed: must be a finite numb",
         ),
-        ({"search": {"spaces": ["dart"]}}, "search.spaces[0]: dart is no search space: did you mean darts? (known: "),
+        (
+            {"search": {"spaces": ["dart"]}},
+            "search.spaces[0]: unknown search space 'dart'; did you mean darts? (known: ",
+        ),
         (
             {"evaluate": {"genotypes": ["DART_V2"]}},
-            "evaluate.genotypes[0]: DART_V2 is no genotype: did you mean DARTS_",
+            "evaluate.genotypes[0]: unknown genotype 'DART_V2'; did you mean DARTS_",
         ),
-        ({"gradcam": {"networks": ["darts-9-0"]}}, "gradcam.networks[0]: darts-9-0 is no evaluated network: did you "),
+        ({"gradcam": {"networks": ["darts-9-0"]}}, "gradcam.networks[0]: unknown network 'darts-9-0'; did you "),
         ({"data": {"name": "digit"}}, "data.name: 'digit' is not allowed: must be 'digits', "),
         ({"data": 5}, "data: 5 is not allowed: must be a section of keys"),
     ],
@@ -263,7 +268,7 @@ def test_a_search_that_diverges(project, run_stage):
         (["search"], "takes 2 arguments, not 0; usage: python -m stages.search SPACE SEED"),
         (["pretrain"], "takes 1 argument, not 0; usage: python -m stages.pretrain MODEL"),
         (["slim", "vgg16_cifar", "much"], "penalty: much is not allowed: must be a number"),
-        (["pretrain", "vgg"], "vgg is no backbone: did you mean vgg16_bn? (known: "),
+        (["pretrain", "vgg"], "unknown backbone 'vgg'; did you mean vgg16_bn? (known: "),
         (
             ["evaluate", "DARTS_V2", 2],
             "takes 3 arguments, not 2; usage: python -m stages.evaluate GENOTYPE LAYERS SEED",
@@ -279,9 +284,9 @@ def test_a_search_that_diverges(project, run_stage):
         ),
         (
             ["evaluate", "DARTS_V3", 2, 0],
-            "results/genotypes/DARTS_V3.json: there is no such genotype: did you mean DART",
+            "results/genotypes/DARTS_V3.json: unknown genotype 'DARTS_V3'; did you mean DART",
         ),
-        (["search", "dart", 0], "dart is no search space: did you mean darts? (known: darts, darts_gelu, "),
+        (["search", "dart", 0], "unknown search space 'dart'; did you mean darts? (known: darts, darts_gelu, "),
         (["search", "", 0], "space: '' is not allowed: must be a name: "),
         (["gradcam", "DARTS_V2-9-0"], "models/evaluate/DARTS_V2-9-0.safetensors: is no whole network (No such file"),
     ],
@@ -432,14 +437,14 @@ def test_genotypes(stage, text, message, project, run_stage):
 @pytest.mark.parametrize("stage", [["evaluate", "DARTS_V2", 2, 0], ["complexity"]], ids=str)
 def test_a_genotype_with_an_unknown_operation(stage, project, run_stage):
     edit_json("results/genotypes/DARTS_V2.json", normal=[["sep_conv_3x4", 0], *GENOTYPE["normal"][1:]])
-    message = "the genotype names sep_conv_3x4, which is no operation: did you mean sep_conv_3x3? (known: "
+    message = "unknown operation 'sep_conv_3x4'; did you mean sep_conv_3x3? (known: "
     assert run_stage(*stage).startswith(message)
 
 
 @pytest.mark.parametrize("stage", [["evaluate", "darts", 2, 0], ["complexity"]], ids=str)
 def test_a_genotype_that_is_not_there(stage, project, run_stage):
     (project.folder / "results/genotypes/darts.json").unlink()
-    message = "results/genotypes/darts.json: there is no such genotype: did you mean DARTS_V"
+    message = "results/genotypes/darts.json: unknown genotype 'darts'; did you mean DARTS_V"
     assert run_stage(*stage).startswith(message)
 
 
@@ -552,7 +557,7 @@ def test_weights_for_other_data(pictures, run_stage, monkeypatch):
 def test_a_class_that_the_data_do_not_have(project, run_stage):
     project.set(gradcam={"classes": ["0", "dog"]})
     line = run_stage("gradcam", "DARTS_V2-2-0")
-    assert line == "gradcam.classes[1]: dog is no class: known are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert line == "gradcam.classes[1]: unknown class 'dog' (known: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)"
 
 
 def test_more_images_than_there_are(project, run_stage):

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from nas.__main__ import main
 from nas.pipeline import params
-from nas.pipeline.errors import UserError, nearest, suggest
+from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
@@ -429,7 +429,7 @@ def test_a_long_value_is_shortened():
 
 def test_a_value_of_many_lines():
     assert refused("seed", "a\nb") == "params.yaml: seed: 'a\\nb' is not allowed: must be an integer"
-    message = f"params.yaml: search.spaces[0]: a b is no search space: known are {KNOWN_SPACES}"
+    message = f"params.yaml: search.spaces[0]: unknown search space 'a\\nb' (known: {KNOWN_SPACES})"
     assert refused("search.spaces", ["a\nb"]) == message
 
 
@@ -441,15 +441,15 @@ KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pi
 
 def test_an_unknown_space():
     message = refused("search.spaces", ["darts", "pibcomv"])
-    end = f"pibcomv is no search space: did you mean pibconv? (known: {KNOWN_SPACES})"
+    end = f"unknown search space 'pibcomv'; did you mean pibconv? (known: {KNOWN_SPACES})"
     assert message == f"params.yaml: search.spaces[1]: {end}"
     message = refused("search.spaces", ["x"])
-    assert message == "params.yaml: search.spaces[0]: x is no search space: known are " + KNOWN_SPACES
+    assert message == "params.yaml: search.spaces[0]: unknown search space 'x' (known: " + KNOWN_SPACES + ")"
 
 
 def test_an_unknown_genotype():
     message = refused("evaluate.genotypes", ["darts", "darts_v3"])
-    assert message.startswith("params.yaml: evaluate.genotypes[1]: darts_v3 is no genotype: did you mean DARTS_V")
+    assert message.startswith("params.yaml: evaluate.genotypes[1]: unknown genotype 'darts_v3'; did you mean DARTS_V")
     known = "DARTS_V1, DARTS_V2, DARTS_PseudoInvBn, darts, pibconv, darts_random_0, pibconv_random_0"
     assert message.endswith(f"(known: {known})")
     assert "did you mean darts_random_0?" in refused("evaluate.genotypes", ["darts_random"])
@@ -459,8 +459,8 @@ def test_random_genotypes_are_of_any_known_space():
     tree = read(DEFAULT)
     tree["evaluate"]["genotypes"] += ["darts_random_3", "convnext_random_0", "pibconv_f4.5_random_11"]
     assert ("pibconv_f4.5_random_11", 3, 0) in check(tree).evaluate.networks()
-    assert "is no genotype" in refused("evaluate.genotypes", ["dart_random_1"])
-    assert "is no genotype" in refused("evaluate.genotypes", ["darts_random_01"])
+    assert "unknown genotype" in refused("evaluate.genotypes", ["dart_random_1"])
+    assert "unknown genotype" in refused("evaluate.genotypes", ["darts_random_01"])
 
 
 def test_genotypes_of_other_seeds_and_of_single_operations():
@@ -477,12 +477,12 @@ def test_genotypes_of_other_seeds_and_of_single_operations():
 
     assert message("darts_seed_2") == "darts_seed_2 is a genotype that no search finds: it is called darts"
     assert message("darts_seed_7") == "darts_seed_7 is a genotype that no search finds: add 7 to search.seeds"
-    start = "darts_all_mbconv: mbconv is no operation of a space: did you mean mb_conv? (known: "
+    start = "darts_all_mbconv: unknown operation 'mbconv'; did you mean mb_conv? (known: "
     assert message("darts_all_mbconv").startswith(start)
     assert "none," not in message("darts_all_none").split("known")[1]
     assert message("convnext_seed_1") == "convnext is a space that no search runs in: add it to search.spaces"
     assert message("convnext_all_mb_conv").startswith("convnext is a space that no search runs in")
-    assert message("DART_V2_all_mb_conv").startswith("DART_V2 is no genotype: did you mean DARTS_V2?")
+    assert message("DART_V2_all_mb_conv").startswith("unknown genotype 'DART_V2'; did you mean DARTS_V2?")
 
 
 def test_a_genotype_of_a_space_that_is_not_searched():
@@ -495,14 +495,14 @@ def test_a_genotype_of_a_space_that_is_not_searched():
 @pytest.mark.parametrize("name", ["DARTS_V2-4-0", "DARTS_V2-3-1", "DARTS_V2", "DARTS_V2-3"])
 def test_an_unknown_network(name):
     message = refused("gradcam.networks", ["DARTS_V2-2-0", name])
-    start = f"params.yaml: gradcam.networks[1]: {name} is no evaluated network: did you mean DARTS_V2-"
+    start = f"params.yaml: gradcam.networks[1]: unknown network '{name}'; did you mean DARTS_V2-"
     assert message.startswith(start)
     assert "pibconv-2-0, pibconv-3-0, " in message
 
 
 def test_a_network_where_none_is_evaluated():
     message = refused("evaluate.layers", [])
-    assert message == "params.yaml: gradcam.networks[0]: DARTS_V2-3-0 is no evaluated network: none is known"
+    assert message == "params.yaml: gradcam.networks[0]: unknown network 'DARTS_V2-3-0' (known: none)"
 
 
 @pytest.mark.parametrize(
@@ -511,19 +511,19 @@ def test_a_network_where_none_is_evaluated():
 )
 def test_an_unknown_key(key, near):
     message = refused(key, 1)
-    assert message.startswith(f"params.yaml: {key}: unknown key: did you mean {near}? (known: ")
+    assert message.startswith(f"params.yaml: {key}: unknown key {key.split('.')[-1]!r}; did you mean {near}? (known: ")
     assert f"{near}," in message or f"{near})" in message
 
 
 def test_an_unknown_key_that_is_like_no_other():
     known = "seed, threads, device, devices, nodes, precision, data, search, evaluate, pretrain, slim, gradcam"
-    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key: known are {known}"
+    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known})"
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 2.5])
 def test_a_key_that_is_no_text(key):
     message = told(lambda: check(read(DEFAULT) | {key: 1}))
-    assert ": unknown key: " in message and "seed, threads" in message
+    assert ": unknown key " in message and "seed, threads" in message
 
 
 @pytest.mark.parametrize("key", ["seed", "search", "search.channels", "gradcam.classes"])
@@ -538,7 +538,7 @@ def test_a_misspelled_key_is_told_before_the_one_it_leaves_missing():
     tree = read(DEFAULT)
     tree["search"]["layer"] = tree["search"].pop("layers")
     message = told(lambda: check(tree))
-    assert message.startswith("params.yaml: search.layer: unknown key: did you mean layers? (known: ")
+    assert message.startswith("params.yaml: search.layer: unknown key 'layer'; did you mean layers? (known: ")
     assert message.endswith(") (and 1 more)")
 
 
@@ -613,9 +613,10 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_suggestions():
-    assert suggest("DART", ["darts", "pibconv"]) == "did you mean darts? (known: darts, pibconv)"
-    assert suggest("resnet", ["darts", "pibconv"]) == "known are darts, pibconv"
-    assert suggest("darts", []) == "none is known"
+    spaces = ["darts", "pibconv"]
+    assert unknown("space", "DART", spaces) == "unknown space 'DART'; did you mean darts? (known: darts, pibconv)"
+    assert unknown("space", "resnet", spaces) == "unknown space 'resnet' (known: darts, pibconv)"
+    assert unknown("space", "darts", []) == "unknown space 'darts' (known: none)"
     assert nearest("darts_v2", ["DARTS_V1", "DARTS_V2"]) == "DARTS_V2"
     assert nearest("gpu", ["cpu", "cuda"], cutoff=0.7) is None
 
@@ -678,7 +679,9 @@ def test_the_command_tells_a_mistake_in_one_line_and_without_torch(project):
     for line in done.stderr.splitlines():
         (imported if line.startswith("import time:") else messages).append(line)
     assert len(messages) == 1
-    assert messages[0].startswith("error: params.yaml: search.chanels: unknown key: did you mean channels? (known: ")
+    assert messages[0].startswith(
+        "error: params.yaml: search.chanels: unknown key 'chanels'; did you mean channels? (known: "
+    )
     names = {line.rsplit("|", 1)[1].strip() for line in imported}
     assert "pydantic" in names
     assert not {name for name in names if name.split(".")[0] in ("torch", "torchvision", "numpy", "matplotlib")}
@@ -767,7 +770,7 @@ def test_a_preset_may_extend_another(project):
 
 
 @pytest.mark.parametrize(
-    "extended, message", [("mone", "extends: mone is no preset: did you mean mine"), ("mine", "extends itself")]
+    "extended, message", [("mone", "extends: unknown preset 'mone'; did you mean mine"), ("mine", "extends itself")]
 )
 def test_a_preset_that_extends_nothing_or_itself(project, extended, message):
     overlay(project, f"extends: {extended}\nseed: 3\n")
@@ -801,16 +804,20 @@ def test_a_preset_does_not_overwrite_a_file_that_git_never_held(project):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mime", "", "mime is no preset: did you mean mine? (known: default, "),
-        ("mine", "sed: 1\n", "presets/mine.yaml: sed: unknown key: did you mean seed? (known: "),
-        ("mine", "search: {chanels: 1}\n", "presets/mine.yaml: search.chanels: unknown key: did you mean channels? ("),
+        ("mime", "", "unknown preset 'mime'; did you mean mine? (known: default, "),
+        ("mine", "sed: 1\n", "presets/mine.yaml: sed: unknown key 'sed'; did you mean seed? (known: "),
+        (
+            "mine",
+            "search: {chanels: 1}\n",
+            "presets/mine.yaml: search.chanels: unknown key 'chanels'; did you mean channels? (",
+        ),
         ("mine", "search: {channels: 0}\n", "presets/mine.yaml: search.channels: 0 is not allowed: must be at least 1"),
         ("mine", "search: 5\n", "presets/mine.yaml: search: 5 is not allowed: must be a section of keys"),
         ("mine", "search:\n", "presets/mine.yaml: search: null is not allowed: must be a section of keys"),
         ("mine", "seed: {a: 1}\n", "presets/mine.yaml: seed: {'a': 1} is not allowed: must be an integer"),
         ("mine", "search: {spaces: [darts]}\n", "presets/mine.yaml: evaluate.genotypes[3]: pibconv is a space that no"),
         ("mine", "seed: 'x'\n", "presets/mine.yaml: seed: 'x' is not allowed: must be an integer"),
-        ("mine", "flip: true\n", "presets/mine.yaml: flip: unknown key: "),
+        ("mine", "flip: true\n", "presets/mine.yaml: flip: unknown key 'flip'; did you mean slim? (known: "),
         ("mine", "- seed\n", "presets/mine.yaml: must hold keys of presets/default.yaml, not ['seed']"),
         ("mine", "", "presets/mine.yaml: must hold keys of presets/default.yaml, not null"),
         ("mine", "seed: 1\nseed: 2\n", "presets/mine.yaml: line 2 is not valid YAML: found duplicate key"),
@@ -824,7 +831,7 @@ def test_a_preset_that_is_wrong(name, text, message, project):
 
 def test_presets_are_found_in_the_project_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert told(lambda: params.preset("default")) == "default is no preset: none is known"
+    assert told(lambda: params.preset("default")) == "unknown preset 'default' (known: none)"
     assert not Path("params.yaml").exists()
 
 

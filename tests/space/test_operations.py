@@ -1,15 +1,26 @@
 """Operations against slow loops over pixels, the papers' definitions and torchvision's EfficientNet blocks."""
 
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 import reference
 import torch
 import torchvision
+from conftest import ROOT
 from torch import nn
 from torchvision.models import efficientnet
 
 from nas.pipeline.errors import UserError
-from nas.space.operations import OPERATIONS, FactorizedReduce, Identity, PIBConv, SqueezeExcitation, relu_conv_norm
+from nas.space import operations
+from nas.space.operations import build
+from nas.space.operations.basic import FactorizedReduce, Identity, relu_conv_norm
+from nas.space.operations.efficientnet import FusedMBConv, MBConv, SqueezeExcitation
+from nas.space.operations.pib import PIBConv
 
 pytestmark = pytest.mark.usefixtures("paths")
 
@@ -35,7 +46,7 @@ def image(channels: int, size: tuple[int, int], batch: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("name", PAPERS)
 def test_operation_equals_its_definition(name, stride, affine, training):
     for size in MAPS:
-        module = reference.randomize(OPERATIONS[name](C, stride, affine)).train(training)
+        module = reference.randomize(build(name, C, stride, affine)).train(training)
         take, rest = reference.take_from(module)
         x = image(C, size)
         expected = reference.operation(name, x.numpy(), stride, take, training=training, affine=affine)
@@ -46,21 +57,57 @@ def test_operation_equals_its_definition(name, stride, affine, training):
 
 
 def test_every_operation_has_a_reference():
-    assert set(PAPERS) == set(OPERATIONS)
+    assert set(PAPERS) == set(operations.names())
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_table_of_families_is_plain_text_and_says_what_each_file_holds():
+    source = Path(operations.__file__)
+    table = next(node.value for node in ast.parse(source.read_text()).body if isinstance(node, ast.AnnAssign))
+    assert ast.literal_eval(table) == operations.FAMILIES
+    held = {}
+    for file in source.parent.glob("*.py"):
+        if file != source:
+            held[file.stem] = tuple(import_module(f"nas.space.operations.{file.stem}").OPERATIONS)
+    assert held == operations.FAMILIES
+    assert len(set(operations.names())) == len(operations.names())
+
+
+LOADED = """
+import sys
+from nas.space import operations
+assert "torch" not in sys.modules
+from nas.networks import network, supernet
+assert "nas.space.published" not in sys.modules
+operations.build("sep_conv_3x3", 4, 1, True)
+print(*sorted(name.split(".")[-1] for name in sys.modules if name.startswith("nas.space.operations.")))
+"""
+
+
+def test_only_the_family_of_an_operation_is_loaded():
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["basic", "separable"]
+
+
+def test_an_unknown_operation():
+    for ask in (operations.family_of, lambda name: build(name, C, 1, True)):
+        with pytest.raises(
+            UserError, match=r"^unknown operation 'sep_conv3x3'; did you mean sep_conv_3x3\? \(known: none, "
+        ):
+            ask("sep_conv3x3")
+
+
+@pytest.mark.parametrize("name", operations.names())
 def test_every_operation_keeps_the_channels_and_divides_the_map_by_the_stride(name):
     for stride in (1, 2):
         for height, width in MAPS:
-            out = OPERATIONS[name](6, stride, True)(image(6, (height, width)).float())
+            out = build(name, 6, stride, True)(image(6, (height, width)).float())
             assert out.shape == (3, 6, -(-height // stride), -(-width // stride))
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", operations.names())
 def test_normalizations_learn_a_scale_and_a_shift_if_asked(name):
     for stride in (1, 2):
-        modules = {affine: OPERATIONS[name](C, stride, affine) for affine in (True, False)}
+        modules = {affine: build(name, C, stride, affine) for affine in (True, False)}
         counts = {affine: sum(p.numel() for p in module.parameters()) for affine, module in modules.items()}
         kinds = nn.BatchNorm2d | nn.LayerNorm
         norms = {affine: [m for m in modules[affine].modules() if isinstance(m, kinds)] for affine in modules}
@@ -90,7 +137,7 @@ WEIGHTS = {  # of C channels at stride 1 and 2, batch norms aside
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_number_of_weights(name):
-    counts = tuple(sum(p.numel() for p in OPERATIONS[name](C, stride, False).parameters()) for stride in (1, 2))
+    counts = tuple(sum(p.numel() for p in build(name, C, stride, False).parameters()) for stride in (1, 2))
     assert counts == WEIGHTS[name]
 
 
@@ -132,7 +179,7 @@ def test_pibconv_does_not_narrow_and_has_whole_channels():
     with pytest.raises(UserError, match="expansion: 0.5 is not allowed: must be at least 1"):
         PIBConv(C, 1, True, kernel=3, expansion=0.5)
     with pytest.raises(UserError, match="channels: 15 is not allowed: pib_conv widens it 1.5 times"):
-        OPERATIONS["pib_conv_f1.5_3x3"](15, 1, True)
+        build("pib_conv_f1.5_3x3", 15, 1, True)
     PIBConv(10, 1, True, kernel=3, expansion=1.1)  # 11.000000000000002
 
 
@@ -156,6 +203,7 @@ def test_squeeze_excitation_is_torchvisions(channels, squeezed):
     np.testing.assert_allclose(ours(x).detach().numpy(), expected, rtol=1e-12)
 
 
+BOTTLENECKS = {"mb_conv": MBConv, "fused_mb_conv": FusedMBConv}
 TORCHVISION = {
     "mb_conv": (efficientnet.MBConv, efficientnet.MBConvConfig, (1, 4, 6)),
     # With expansion 1 torchvision's has no projection: EfficientNetV2's first stage, one 3×3 convolution
@@ -171,7 +219,7 @@ def test_blocks_of_efficientnet_are_torchvisions(name, expansion, kernel, stride
     """Outputs, their gradient by the input and, in training, running statistics."""
     block, config, _ = TORCHVISION[name]
     theirs = block(config(expansion, kernel, stride, 8, 8, 1), stochastic_depth_prob=0.0, norm_layer=nn.BatchNorm2d)
-    ours = OPERATIONS[name](8, stride, True, kernel=kernel, expansion=expansion).double()
+    ours = BOTTLENECKS[name](8, stride, True, kernel=kernel, expansion=expansion).double()
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
     take_over(ours, reference.randomize(theirs))
     for module in (ours, theirs):
@@ -187,13 +235,13 @@ def test_blocks_of_efficientnet_are_torchvisions(name, expansion, kernel, stride
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", ["mb_conv", "fused_mb_conv"])
+@pytest.mark.parametrize("name", BOTTLENECKS)
 @pytest.mark.parametrize(
     "expansion, se_ratio, wide, squeezed",
     [(1.5, 0.5, 6, 2), (4, 1, 16, 4), (6, 0.1, 24, 1), (6, 0, 24, 0)],
 )
 def test_keywords_of_the_inverted_bottlenecks(name, expansion, se_ratio, wide, squeezed, stride):
-    module = OPERATIONS[name](C, stride, True, kernel=5, expansion=expansion, se_ratio=se_ratio)
+    module = BOTTLENECKS[name](C, stride, True, kernel=5, expansion=expansion, se_ratio=se_ratio)
     assert sum(isinstance(m, SqueezeExcitation) for m in module.modules()) == (squeezed > 0)
     take, rest = reference.take_from(reference.randomize(module))
     x = image(C, (5, 4))
@@ -202,10 +250,10 @@ def test_keywords_of_the_inverted_bottlenecks(name, expansion, se_ratio, wide, s
     assert next(rest, None) is None
     np.testing.assert_allclose(module(x).detach().numpy(), expected, rtol=1e-9, atol=1e-9)
     with pytest.raises(TypeError):
-        OPERATIONS[name](C, stride, True, 5)
+        BOTTLENECKS[name](C, stride, True, 5)
 
 
-@pytest.mark.parametrize("name", ["mb_conv", "fused_mb_conv"])
+@pytest.mark.parametrize("name", BOTTLENECKS)
 @pytest.mark.parametrize(
     "wrong, message",
     [
@@ -222,15 +270,15 @@ def test_keywords_of_the_inverted_bottlenecks(name, expansion, se_ratio, wide, s
 )
 def test_inverted_bottlenecks_that_cannot_be_built(name, wrong, message):
     with pytest.raises(UserError, match=f"^{message.format(name=name)}") as caught:
-        OPERATIONS[name](C, 1, True, **wrong)
+        BOTTLENECKS[name](C, 1, True, **wrong)
     assert "\n" not in str(caught.value)
 
 
 def test_skip_at_stride_1_is_the_identity_that_drop_path_spares():
-    skip, x = OPERATIONS["skip_connect"](C, 1, True), image(C, (4, 4))
+    skip, x = build("skip_connect", C, 1, True), image(C, (4, 4))
     assert isinstance(skip, Identity)
     assert skip(x) is x
-    assert isinstance(OPERATIONS["skip_connect"](C, 2, True), FactorizedReduce)
+    assert isinstance(build("skip_connect", C, 2, True), FactorizedReduce)
 
 
 @pytest.mark.parametrize("pixel, half", [((2, 4), "even"), ((3, 5), "odd"), ((2, 5), None), ((3, 4), None)])
@@ -263,5 +311,5 @@ def test_adapters_change_the_width(size, channels_in, channels_out):
 def test_average_pooling_leaves_padded_cells_out():
     x = torch.ones(1, C, 5, 5)
     for stride in (1, 2):
-        assert OPERATIONS["avg_pool_3x3"](C, stride, True)(x).eq(1).all()
-        assert OPERATIONS["max_pool_3x3"](C, stride, True)(-x).eq(-1).all()
+        assert build("avg_pool_3x3", C, stride, True)(x).eq(1).all()
+        assert build("max_pool_3x3", C, stride, True)(-x).eq(-1).all()

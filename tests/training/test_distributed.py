@@ -29,7 +29,7 @@ from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.pipeline.errors import FAILURE, UserError
 from nas.search.loop import AlphaRecipe, search
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 from nas.space.spaces import SearchSpace
 from nas.training import checkpoint, distributed
 from nas.training.checkpoint import Checkpoint

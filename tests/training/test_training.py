@@ -10,7 +10,7 @@ from torch import nn
 from nas.data.batches import Batches
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import seed_for
 from nas.training.loop import Meter, evaluate, run_epochs, train

@@ -8,7 +8,7 @@ names of the classes and two `Split`, of the training and of the test images.
 from collections.abc import Callable
 from importlib import import_module
 
-from nas.pipeline.errors import UserError, suggest
+from nas.pipeline.errors import UserError, unknown
 
 READERS = {
     "digits": "digits",
@@ -28,5 +28,5 @@ def find(name: str) -> Callable:
         There is no data set of that name.
     """
     if name not in READERS:
-        raise UserError(f"data.name: {name} is no data set; {suggest(name, READERS)}")
+        raise UserError(f"data.name: {unknown('data set', name, READERS)}")
     return import_module(f"{__name__}.{READERS[name]}").read

@@ -9,7 +9,7 @@ from nas.report.figures.accuracy import plot_accuracy
 from nas.report.figures.curves import plot_training
 from nas.report.published import pibconv as published
 from nas.report.render import accuracy, render
-from nas.space.genotypes import PUBLISHED
+from nas.space.published import PUBLISHED
 
 
 def summary(report: Report) -> str:
