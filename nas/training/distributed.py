@@ -47,7 +47,7 @@ def start(device: torch.device, devices: int, nodes: int) -> bool:
     Parameters
     ----------
     device : torch.device
-        What ``training.choose_device`` chose; a process takes the GPU of its LOCAL_RANK.
+        What ``device.choose_device`` chose; a process takes the GPU of its LOCAL_RANK.
     devices : int
         Processes on each node: GPUs, or on a CPU as many processes as that.
     nodes : int
