@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.pipeline.errors import UserError, reason
 
-META_KEYS = {"name", "classes", "shape", "mean", "std", "train", "test", "checksums"}
+META_KEYS = {"name", "classes", "shape", "mean", "std", "train", "test", "test_per_class", "checksums"}
 STREAMED_KEYS = META_KEYS | {"root", "image_size"}
 
 
@@ -46,6 +46,8 @@ def _is_meta(meta: object) -> bool:
         and len(mean) == len(std) == shape[0]
         and all(isinstance(value, float) and math.isfinite(value) for value in mean + std)
         and min(std) > 0
+        and isinstance(meta["test_per_class"], list)
+        and sum(meta["test_per_class"]) == meta["test"]
         and isinstance(meta["checksums"], dict)
         and set(meta["checksums"]) == set(file_names(meta))
         and isinstance(meta.get("root", ""), str)

@@ -92,6 +92,7 @@ def prepare(
     half = torch.zeros(len(train.labels), dtype=torch.uint8)
     half[torch.randperm(len(half), generator=_generator(seed, "half"))[: len(half) // 2]] = 1
     meta |= {"mean": mean, "std": std, "train": len(train.labels), "test": len(test.labels)}
+    meta["test_per_class"] = torch.bincount(test.labels, minlength=len(classes)).tolist()
     _write(output, meta, {"train": replace(train, half=half), "test": test})
 
 
