@@ -66,6 +66,7 @@ class Contents:
 
     @property
     def algorithm(self) -> str:
+        """The one that searched; "random" where each genotype was drawn from its space."""
         return self.recipes["Search"]["algorithm"]
 
     @property
