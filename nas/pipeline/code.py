@@ -229,7 +229,7 @@ def _operations(names: Collection[str]) -> dict[str, dict]:
 
 
 def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | None = None) -> dict[str, dict]:
-    """What the stage's result depends on: {"modules": {name: hash}, "chosen": {table: {name: entry}}}."""
+    """What the stage's result depends on: {"modules": {name: hash}, "files": …, "chosen": {table: {name: entry}}}."""
     return _fingerprint(stage, chosen(stage, arguments, params), None)
 
 
@@ -244,6 +244,7 @@ def _fingerprint(stage: str, names: Mapping[str, dict], after: str | None) -> di
     modules = reachable([start, *_modules(stage, names)], after)
     return {
         "modules": {name: _hash(name, stage, after if name == start else None) for name in sorted(modules)},
+        "files": {path: _file_hash(path) for name in sorted(modules) for path in _files(name)},
         "chosen": dict(names),
     }
 
@@ -259,6 +260,23 @@ def _modules(stage: str, names: Mapping[str, dict]) -> set[str]:
 
 
 _SPACES = "nas.space.spaces"
+
+
+@cache
+def _files(name: str) -> list[str]:
+    """What lies in a package besides modules, such as templates; relative to the checkout."""
+    folder = ROOT / name.replace(".", "/")
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found if not _has_nearer_package(path, folder))
+
+
+def _has_nearer_package(path: Path, folder: Path) -> bool:
+    return any((parent / "__init__.py").is_file() for parent in path.parents if folder in parent.parents)
+
+
+@cache
+def _file_hash(path: str) -> str:
+    return hashlib.sha256((ROOT / path).read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 @cache

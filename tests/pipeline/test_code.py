@@ -100,6 +100,9 @@ TREE = {
     "nas/deep/two.py": "def f():\n    from nas.deep import three\n",
     "nas/deep/three.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nas.deep import never\n",
     "nas/deep/late.py": "import torch\n",
+    "nas/deep/words/one.md": "words\n",
+    "nas/other/__init__.py": "",
+    "nas/other/words.md": "never read\n",
     "stages/__init__.py": "",
     "stages/train.py": (
         "from nas.deep.one import anything\n"
@@ -121,7 +124,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    for function in (code._source, code._imports, code._hash):
+    for function in (code._source, code._imports, code._hash, code._files, code._file_hash):
         function.cache_clear()
 
 
@@ -152,6 +155,8 @@ def test_a_training_depends_on_all_but_what_comes_after_it(tree: Path) -> None:
     assert changed(tree / "nas/deep/late.py", "torch", "numpy") == (False, True)
     assert changed(tree / "nas/deep/three.py", "never\n", "never\nx = 1\n") == (True, True)
     assert changed(tree / "nas/pipeline/names.py", "never", "one") == (False, False)
+    assert changed(tree / "nas/deep/words/one.md", "words", "other words") == (True, True)
+    assert changed(tree / "nas/other/words.md", "never", "still never") == (False, False)
 
 
 def test_a_relative_import_is_refused(tree: Path) -> None:
