@@ -47,6 +47,7 @@ def _is_meta(meta: object) -> bool:
         and all(isinstance(value, float) and math.isfinite(value) for value in mean + std)
         and min(std) > 0
         and isinstance(meta["test_per_class"], list)
+        and all(isinstance(count, int) for count in meta["test_per_class"])
         and sum(meta["test_per_class"]) == meta["test"]
         and isinstance(meta["checksums"], dict)
         and set(meta["checksums"]) == set(file_names(meta))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
@@ -82,7 +83,7 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "folder"]
+    name: Literal[tuple(READERS)]
     root: Annotated[str, Field(min_length=1), AfterValidator(_spelled_out)]
     image_size: Count | None
     train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search

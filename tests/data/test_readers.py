@@ -7,7 +7,6 @@ import sys
 import urllib.request
 from hashlib import md5
 from pathlib import Path
-from typing import get_args
 from urllib.error import URLError
 
 import numpy as np
@@ -20,10 +19,8 @@ from torchvision.transforms import functional as reference
 from nas.data.dataset import load
 from nas.data.meta import read_meta
 from nas.data.prepare import prepare
-from nas.data.readers import READERS
 from nas.data.readers import cifar as reader
 from nas.data.readers.torchvision_sets import Expected
-from nas.pipeline.params import Data
 
 T10K_IMAGES, T10K_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", T10K_IMAGES, T10K_LABELS)
@@ -86,10 +83,6 @@ def replace_file(path, content):
 
 
 # The table
-
-
-def test_params_allow_the_readers_that_there_are():
-    assert get_args(Data.model_fields["name"].annotation) == tuple(READERS)
 
 
 def test_a_name_loads_its_reader_alone():
