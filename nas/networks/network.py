@@ -21,7 +21,7 @@ from nas.space.operations.basic import FactorizedReduce, Identity, relu_conv_nor
 
 @dataclass(frozen=True)
 class CellSpec:
-    """A cell's specification: the channels of the two cells before it, its own C, and which of them halve the map."""
+    """A cell's specification: channels of the two cells before it, its own C, whether it and the last halve the map."""
 
     channels_prev_prev: int
     channels_prev: int

@@ -1,6 +1,7 @@
 """The gradient of α against exact derivatives in float64, and the loop around it."""
 
 import math
+from statistics import median
 
 import pytest
 import torch
@@ -170,8 +171,11 @@ def run(order: str, epochs: int = 2, key: str | None = None, **options) -> tuple
 def test_search_learns_and_tells_how(order: str, epochs: int) -> None:
     supernet, history, alphas = run(order, epochs)
     assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
-    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
-    assert history[-1]["valid_top1"] > 80
+    # GDAS trains and validates what it draws, so that a single bad epoch is luck, and another processor's rounding.
+    late = history[-epochs // 4 :]
+    train_loss, valid_top1 = (median(row[key] for row in late) for key in ("train_loss", "valid_top1"))
+    assert train_loss < 0.5 * history[0]["train_loss"]
+    assert valid_top1 > 90
     edges, operations = supernet.alphas_normal.shape
     assert len(alphas) == (epochs + 1) * 2 * edges * operations
     last = [row["weight"] for row in alphas if row["epoch"] == epochs and row["cell"] == "normal"]
@@ -311,8 +315,9 @@ def test_bf16_leaves_the_finite_difference_to_float32() -> None:
         expected = product(float32, float32, batches)
         kept.append(torch.cosine_similarity(product(bf16, float32, batches), expected, dim=0).item())
         lost.append(torch.cosine_similarity(product(bf16, bf16, batches), expected, dim=0).item())
-    assert sum(kept) / 8 > 0.8
-    assert sum(kept) > sum(lost) + 0.8
+    # Medians: where a difference crosses one of ReLU's kinks, a batch is far off, on another processor another batch.
+    assert median(kept) > 0.8
+    assert median(kept) > median(lost) + 0.1
 
 
 def test_validation_scores_are_those_of_the_whole_half_in_eval_mode() -> None:
