@@ -107,7 +107,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose pipeline has run once and is committed; read it, copy it, but do not change it."""
     project = make_project(tmp_path_factory.mktemp("finished") / "project")
     project.repro()
-    shutil.rmtree(project.folder / "checkpoints")  # of finished trainings, which would not be trained again
     project.commit("results")
     return project
 
