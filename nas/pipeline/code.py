@@ -33,7 +33,8 @@ APART = "nas.pipeline"
 AFTER = "record"  # a training stage's function that runs when the training is done
 
 # Tables from names to what is made: a stage depends on the entries that it names (`chosen`), not on the whole table.
-TABLES = {"nas.space.spaces": "_ALL", "nas.space.operations": "FAMILIES", "nas.data.readers": "READERS"}
+SPACES, OPERATIONS, READERS = "nas.space.spaces", "nas.space.operations", "nas.data.readers"
+TABLES = {SPACES: "_ALL", OPERATIONS: "FAMILIES", READERS: "READERS"}
 SUMMARIES = ("derive", "complexity", "report")  # stages that read the tables whole
 
 
@@ -199,15 +200,19 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
 
     match stage, *arguments:
         case "prepare", *_:
-            from nas.data.readers import READERS
+            from nas.data.readers import READERS as modules
 
-            return {"nas.data.readers": {params.data.name: READERS[params.data.name]}}
+            return {READERS: {params.data.name: modules[params.data.name]}}
         case "search", space, *_:
-            return {"nas.space.spaces": {space: list(find(space).operations)}} | _operations(find(space).operations)
+            return {SPACES: {space: list(find(space).operations)}} | _operations(find(space).operations)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype))
         case "gradcam", network:
             return _operations(operations_of(Network.of(network).genotype))
+        case "complexity", *_:
+            from nas.space.operations import names
+
+            return _operations(names())
     return {}
 
 
@@ -225,7 +230,7 @@ def operations_of(genotype: str) -> set[str]:
 def _operations(names: Collection[str]) -> dict[str, dict]:
     from nas.space.operations import family_of
 
-    return {"nas.space.operations": {name: family_of(name) for name in sorted(names)}}
+    return {OPERATIONS: {name: family_of(name) for name in sorted(names)}}
 
 
 def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | None = None) -> dict[str, dict]:
@@ -241,25 +246,13 @@ def training_fingerprint(stage: str, *arguments: object) -> str:
 
 def _fingerprint(stage: str, names: Mapping[str, dict], after: str | None) -> dict[str, dict]:
     start = f"stages.{stage}"
-    modules = reachable([start, *_modules(stage, names)], after)
+    named = {f"{table}.{module}" for table in (OPERATIONS, READERS) for module in names.get(table, {}).values()}
+    modules = reachable([start, *named], after)
     return {
         "modules": {name: _hash(name, stage, after if name == start else None) for name in sorted(modules)},
         "files": {path: _file_hash(path) for name in sorted(modules) for path in _files(name)},
         "chosen": dict(names),
     }
-
-
-def _modules(stage: str, names: Mapping[str, dict]) -> set[str]:
-    """The modules that hold what is chosen by name."""
-    found = {f"{table}.{module}" for table in TABLES for module in names.get(table, {}).values() if table != _SPACES}
-    if stage == "complexity":
-        from nas.space.operations import FAMILIES
-
-        found |= {f"nas.space.operations.{family}" for family in FAMILIES}
-    return found
-
-
-_SPACES = "nas.space.spaces"
 
 
 @cache

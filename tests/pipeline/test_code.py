@@ -173,3 +173,15 @@ def test_it_takes_no_torch() -> None:
         "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_only_the_tables_import_by_name() -> None:
+    """An import whose name is computed cannot be followed: its module must be one of `chosen`."""
+    by_name = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sources()
+        if any(
+            word in path.read_text(encoding="utf-8") for word in ("import_module", "__import__", "spec_from", "exec(")
+        )
+    }
+    assert by_name - {"nas.pipeline.code"} == {code.OPERATIONS, code.READERS}
