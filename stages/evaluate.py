@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import write_csv, write_json
 from nas.pipeline.params import Params
+from nas.pipeline.records import Evaluation, History, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -53,25 +53,14 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
 
 
 def record(context: Context, run_name: str, network: Network, history: list[dict]) -> None:
-    """Save the network; write its history, its scores and what it costs."""
-    from nas.networks.complexity import count
+    """Save the network; write its history and its scores."""
     from nas.networks.network import save
     from nas.training.device import device_name
 
     save(network, f"models/evaluate/{run_name}.safetensors")
-    network.auxiliary = None  # it serves training alone, so it does not count
-    cost, last = count(network, context.prepared.shape), history[-1]
     results = Path("results/evaluate") / run_name
-    write_csv(results / "history.csv", history)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "gmac": cost.macs / 1e9,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    History.write(results / "history.csv", history)
+    Evaluation(**scores(history), device=device_name(context.device)).write(results / "metrics.json")
 
 
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import whole_file, write_csv, write_json
+from nas.pipeline.files import whole_file
 from nas.pipeline.params import Params
+from nas.pipeline.records import History, Pretraining, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -45,23 +46,20 @@ def record(context: Context, model: str, network: nn.Module, history: list[dict]
     from safetensors.torch import save_file
 
     from nas.dnal.gates import plain
-    from nas.networks.complexity import count
+    from nas.networks.complexity import conv_macs, params
     from nas.training.device import device_name
 
     with whole_file(f"models/pretrain/{model}.safetensors") as temporary:
         save_file(network.state_dict(), temporary)
-    cost, last = count(plain(network), context.prepared.shape), history[-1]
     results = Path("results/pretrain") / model
-    write_csv(results / "history.csv", history)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "macs": cost.conv_macs,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    History.write(results / "history.csv", history)
+    whole = plain(network)
+    Pretraining(
+        **scores(history),
+        params=params(whole),
+        conv_macs=conv_macs(whole, context.prepared.shape),
+        device=device_name(context.device),
+    ).write(results / "metrics.json")
 
 
 def main(params: Params, name: str, model: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.files import write_csv, write_json
 from nas.pipeline.params import Params
+from nas.pipeline.records import Alphas, Drawn, DrawnHistory, Search, SearchHistory
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ def draw(params: Params, name: str, space: str, results: Path) -> None:
     drawn = (find(space).operations, params.search.nodes, f"{params.seed}/{name}")
     rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
     skips = random_genotype(*drawn).skips()
-    write_csv(results / "alphas.csv", rows)
-    write_csv(results / "history.csv", [{"epoch": 0, "valid_top1": ""} | skips])  # the plot's column, to be found
-    write_json(results / "metrics.json", skips)
+    Alphas.write(results / "alphas.csv", rows)
+    DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
+    Drawn(**skips).write(results / "metrics.json")
 
 
 def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
@@ -76,10 +76,10 @@ def record(context: Context, results: Path, history: list[dict], alphas: list[di
     """Write the history, α and the last epoch's scores."""
     from nas.training.device import device_name
 
-    write_csv(results / "alphas.csv", alphas)
-    write_csv(results / "history.csv", history)
-    last = {k: v for k, v in history[-1].items() if k not in ("epoch", "learning_rate")}
-    write_json(results / "metrics.json", last | {"device": device_name(context.device)})
+    Alphas.write(results / "alphas.csv", alphas)
+    SearchHistory.write(results / "history.csv", history)
+    last = {name: value for name, value in history[-1].items() if name in Search.model_fields}
+    Search(**last, device=device_name(context.device)).write(results / "metrics.json")
 
 
 def main(params: Params, name: str, space: str, seed: int) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.files import write_csv, write_json
 from nas.pipeline.params import Params
+from nas.pipeline.records import Channels, Gates, History, Slimming, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -89,33 +89,29 @@ def record(context: Context, run_name: str, slimmed: Slimmed) -> None:
     """Save the network that remains; write the histories, its scores and what it costs, beside the whole one."""
     from nas.dnal.gates import plain
     from nas.dnal.slim import channel_table, save
-    from nas.networks.complexity import count
+    from nas.networks.complexity import conv_macs, params
     from nas.training.device import device_name
 
     save(slimmed.network, f"models/slim/{run_name}.safetensors", slimmed.built_from)
     results = Path("results/slim") / run_name
-    write_csv(results / "history.csv", slimmed.history)
-    write_csv(results / "channels.csv", channel_table(slimmed.gated))
+    History.write(results / "history.csv", slimmed.history)
+    Channels.write(results / "channels.csv", channel_table(slimmed.gated))
     rows = [  # how many gate values lay in each part of [0, 1] at each epoch
         {"epoch": row["epoch"], "scale": row["scale"], "bin": i, "count": inside}
         for row in slimmed.gate_records
         for i, inside in enumerate(row["counts"])
     ]
-    nothing = {"epoch": 0, "scale": "", "bin": "", "count": ""}  # of the dense network
-    write_csv(results / "gates.csv", rows or [nothing])
-    shape, last = context.prepared.shape, slimmed.history[-1]
-    cost, baseline = count(slimmed.network, shape), count(plain(slimmed.gated), shape)
-    metrics = {
-        "top1": last["test_top1"],
-        "top5": last["test_top5"],
-        "loss": last["test_loss"],
-        "params": cost.params,
-        "macs": cost.conv_macs,
-        "params_ratio": baseline.params / cost.params,
-        "macs_ratio": baseline.conv_macs / cost.conv_macs,
-        "device": device_name(context.device),
-    }
-    write_json(results / "metrics.json", metrics)
+    Gates.write(results / "gates.csv", rows)
+    shape, left, whole = context.prepared.shape, slimmed.network, plain(slimmed.gated)
+    macs = conv_macs(left, shape)
+    Slimming(
+        **scores(slimmed.history),
+        params=params(left),
+        conv_macs=macs,
+        params_ratio=params(whole) / params(left),
+        conv_macs_ratio=conv_macs(whole, shape) / macs,
+        device=device_name(context.device),
+    ).write(results / "metrics.json")
 
 
 def main(params: Params, name: str, model: str, penalty: str) -> None:
