@@ -1,8 +1,6 @@
 """Outputs that are whole or not there: each is written under a temporary name, then renamed."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -51,24 +49,6 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_csv(path: str | Path, rows: Sequence[dict[str, object]]) -> None:
-    """Write `rows` (at least one, all with the same keys) under a header line; numbers keep their full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Read what `write_csv` wrote; raises ValueError if the file ends within a line or has no rows."""
-    text = Path(path).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows or not text.endswith("\n"):
-        raise ValueError("it has no rows" if not rows else "it ends within a line")
-    return rows
 
 
 def require_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

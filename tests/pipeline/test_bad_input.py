@@ -645,16 +645,18 @@ def test_alphas_that_are_no_text(run_stage):
 
 JSON = {
     "results/evaluate/DARTS_V2-2-0/metrics.json": "top1",
-    "results/search/darts-0/metrics.json": "valid_top1",
-    "results/complexity/metrics.json": "DARTS_V2-",
+    "results/search/darts-0/metrics.json": "train_loss",
     "results/gradcam/DARTS_V2-2-0/metrics.json": "confidence",
-    "results/gradcam/DARTS_V2-2-0/pictures/predictions.json": "confidence",
 }
 TABLES = {
     "results/evaluate/DARTS_V2-2-0/history.csv": "test_top1",
     "results/search/darts-0/history.csv": "valid_top1",
     "results/search/darts-0/alphas.csv": "weight",
+    "results/complexity/table.csv": "conv_macs",
     "results/complexity/blocks.csv": "equation",
+    "results/preference/cells.csv": "verdict",
+    "results/preference/operations.csv": "chosen",
+    "results/gradcam/DARTS_V2-2-0/pictures/predictions.csv": "confidence",
 }
 PICTURES = ["results/gradcam/DARTS_V2-2-0/pictures/1-heat.png", "results/gradcam/DARTS_V2-2-0/pictures/0-input.png"]
 
@@ -702,7 +704,7 @@ def test_a_heat_map_that_the_report_cannot_read(path, spoil, run_stage):
 
 
 def test_a_drawing_of_a_genotype_that_is_not_there(run_stage):
-    path = Path("results/genotypes/darts-reduce.png")
+    path = Path("results/cells/darts-reduce.png")
     path.unlink()
     assert run_stage("report") == f"{path}: No such file or directory; `dvc repro` makes it anew"
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import Project
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.files import read_csv
+from nas.pipeline.records import Alphas, CellPreference, NetworkCost, OperationPreference, Repeatability
 from nas.report.contents import Contents, Slimmed
 from nas.report.page import write
 from nas.report.published import pibconv as published
@@ -51,14 +51,16 @@ def test_numbers_are_those_of_the_metrics(results: Path) -> None:
     write(results, contents())
     rows = table((results / "report.md").read_text(), "Test accuracy")
     assert len(rows) == 2
+    counted = NetworkCost.read(results / "complexity/table.csv").to_dict("records")
+    costs = {(row["genotype"], str(row["layers"])): row for row in counted if row["table"] == "evaluated"}
     for row, run in zip(rows, ("DARTS_V2-2-0", "darts-2-0"), strict=True):
         metrics = json.loads((results / "evaluate" / run / "metrics.json").read_text())
         genotype, layers, top1, _, params, _, gmac, _, top5 = row
         assert f"{genotype}-{layers}-0" == run
         assert top1 == f"**{metrics['top1']:.2f}**"
         assert top5 == f"{metrics['top5']:.2f}"
-        assert float(params) == pytest.approx(metrics["params"] / 1e6, rel=1e-3)
-        assert float(gmac) == pytest.approx(metrics["gmac"], rel=1e-3)
+        assert float(params) == pytest.approx(costs[genotype, layers]["params"] / 1e6, rel=1e-3)
+        assert float(gmac) == pytest.approx(costs[genotype, layers]["macs"] / 1e9, rel=1e-3)
     assert [row[3:8:2] for row in rows] == [["*54.52*", "*0.082*", "*0.035*"], 3 * ["–"]]  # Table 1, last of DARTS_V2
 
 
@@ -89,15 +91,20 @@ def section(text: str, heading: str) -> str:
     return after.split("\n## ")[0]
 
 
-def set_metrics(results: Path, run: str, **values: float) -> None:
+def set_metrics(results: Path, run: str, macs: int = 10**6, **values: float) -> None:
     """Metrics of an evaluated network, copied from DARTS_V2-2-0's and changed."""
     source = results / "evaluate/DARTS_V2-2-0"
     if not (results / "evaluate" / run).exists():
         shutil.copytree(source, results / "evaluate" / run)
     for cell in ("normal", "reduce"):
-        drawing = results / "genotypes" / f"{run.rsplit('-', 2)[0]}-{cell}.png"
+        drawing = results / "cells" / f"{run.rsplit('-', 2)[0]}-{cell}.png"
         if not drawing.exists():
-            shutil.copy(results / f"genotypes/darts-{cell}.png", drawing)
+            shutil.copy(results / f"cells/darts-{cell}.png", drawing)
+    genotype, layers, _ = run.rsplit("-", 2)
+    cost = {"table": "evaluated", "genotype": genotype, "layers": int(layers), "channels": 4, "image": "1x8x8"}
+    cost |= {"params": 1000, "macs": macs, "conv_macs": 1}
+    table = results / "complexity/table.csv"
+    NetworkCost.write(table, [*NetworkCost.read(table).to_dict("records"), cost])
     metrics = json.loads((source / "metrics.json").read_text())
     (results / "evaluate" / run / "metrics.json").write_text(json.dumps(metrics | values))
 
@@ -123,7 +130,7 @@ def test_the_roadmap_takes_the_deepest_networks_that_all_spaces_share(results: P
     found = {"pibconv": {8: 80.0, 20: 85.0}, "darts": {8: 70.0, 20: 75.0, 30: 99.0}, "pibconv_f3": {20: 79.5}}
     for name, accuracies in found.items():
         for layers, top1 in accuracies.items():
-            set_metrics(results, f"{name}-{layers}-0", top1=top1, gmac=0.25)
+            set_metrics(results, f"{name}-{layers}-0", top1=top1, macs=250_000_000)
     networks = [(name, layers, [0]) for name, accuracies in found.items() for layers in accuracies]
     write(results, contents(networks=networks, searches={}))
     text = (results / "report.md").read_text()
@@ -158,47 +165,57 @@ def test_a_genotype_stands_beside_its_single_blocks(results: Path, found: float,
     assert "## Single blocks" not in (results / "report.md").read_text()
 
 
-PREFERENCE = {
-    "margin": 0.1234,
-    "entropy": 0.9876,
-    "leads": {"a": 0, "b": 2, "c": 3},
-    "chosen": {"a": 0, "b": 1, "c": 3},
-    "weights_mean": {"a": 0.125, "b": 0.25, "c": 0.625},
-    "weights_max": {"a": 0.3, "b": 0.9, "c": 0.8},
-    "verdict": "a mix",
+SUMMARY = {"margin": 0.1234, "entropy": 0.9876, "verdict": "a mix"}
+OPERATIONS = {  # leads, chosen (by the first seed, by the second), weight_mean, weight_max
+    "a": (0, (0, 5), 0.125, 0.3),
+    "b": (2, (1, 0), 0.25, 0.9),
+    "c": (3, (3, 1), 0.625, 0.8),
 }
-REPEATS = {"chosen": {"a": 5, "b": 3}, "agreement": 0.5, "chance": 0.2139, "p_value": 0.0301, "verdict": "repeats"}
+REPEATS = {"agreement": 0.5, "chance": 0.2139, "p_value": 0.0301}
 
 
 def test_preferences_and_whether_they_repeat(results: Path) -> None:
     shutil.copytree(results / "search/darts-0", results / "search/darts-5")
-    for file in (results / "genotypes").glob("darts[.-]*"):
+    for file in [*(results / "genotypes").glob("darts.*"), *(results / "cells").glob("darts-*")]:
         shutil.copy(file, file.with_name(file.name.replace("darts", "darts_seed_5", 1)))
-    told = {
-        "searches": {name: {"normal": PREFERENCE, "reduce": PREFERENCE} for name in ("darts", "darts_seed_5")},
-        "spaces": {"darts": {"normal": REPEATS, "reduce": REPEATS | {"verdict": "not told from chance"}}},
-    }
-    (results / "preference/metrics.json").write_text(json.dumps(told))
+    names, cells, folder = ("darts", "darts_seed_5"), ("normal", "reduce"), results / "preference"
+    which = [{"genotype": name, "cell": cell} for name in names for cell in cells]
+    CellPreference.write(folder / "cells.csv", [row | SUMMARY for row in which])
+    operations = [
+        row
+        | {"operation": name, "leads": leads, "chosen": chosen[names.index(row["genotype"])]}
+        | {"weight_mean": mean, "weight_max": most}
+        for row in which
+        for name, (leads, chosen, mean, most) in OPERATIONS.items()
+    ]
+    OperationPreference.write(folder / "operations.csv", operations)
+    verdicts = zip(cells, ("repeats", "not told from chance"), strict=True)
+    repeats = [{"space": "darts", "cell": cell, "verdict": verdict} | REPEATS for cell, verdict in verdicts]
+    Repeatability.write(folder / "repeatability.csv", repeats)
     write(results, contents(searches={"darts": "darts-0", "darts_seed_5": "darts-5"}))
     text = (results / "report.md").read_text()
     rows = table(text, "Preference")
     assert [row[0] for row in rows[:4]] == [
-        f"{name}, {cell} cell" for name in ("darts", "darts_seed_5") for cell in ("normal", "reduction")
+        f"{name}, {cell} cell" for name in names for cell in ("normal", "reduction")
     ]
     assert rows[0][1:] == [
         *("**a mix**", "0.123", "0.988", "c 0.625, b 0.250, a 0.125", "b 0.900", "c 3, b 2", "c 3, b 1")
     ]
-    assert "| darts, normal cell | **repeats** | 50 % | 21 % | 0.030 | a 5, b 3 |" in text
+    assert rows[2][-2:] == ["c 3, b 2", "a 5, c 1"]
+    assert "| darts, normal cell | **repeats** | 50 % | 21 % | 0.030 | a 5, c 4, b 1 |" in text
     assert "| darts, reduction cell | **not told from chance** |" in text
     assert "figures/evolution-darts_seed_5-reduce.gif" in text
-    (results / "preference/metrics.json").write_text(json.dumps(told | {"searches": {}}))
-    with pytest.raises(UserError, match=r"preference/metrics.json: is missing or damaged \(it lacks 'darts'\)"):
+    OperationPreference.write(folder / "operations.csv", operations[:4])
+    with pytest.raises(UserError, match=r"preference/operations.csv: is missing .* \(it lacks darts_seed_5, normal\)"):
+        write(results, contents(searches={"darts_seed_5": "darts-5"}))
+    CellPreference.write(folder / "cells.csv", [])
+    with pytest.raises(UserError, match=r"preference/cells.csv: is missing or damaged \(it lacks darts, normal\)"):
         write(results, contents())
 
 
 def test_the_final_weights_are_those_of_the_last_epoch(results: Path) -> None:
-    rows = read_csv(results / "search/darts-0/alphas.csv")
-    last = {(r["cell"], r["edge"], r["operation"]): float(r["weight"]) for r in rows if r["epoch"] == "1"}
+    rows = Alphas.read(results / "search/darts-0/alphas.csv").to_dict("records")
+    last = {(r["cell"], r["edge"], r["operation"]): r["weight"] for r in rows if r["epoch"] == 1}
     write(results, contents())
     text = section((results / "report.md").read_text(), "## Search")
     edges = {"**cₖ₋₂ → node 0**": "0-2", "**cₖ₋₁ → node 0**": "1-2"}  # of one node, both are kept

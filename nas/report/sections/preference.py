@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.analysis.preference import RULE, SIGNIFICANT
@@ -21,23 +20,25 @@ def section(report: Report) -> str:
     if not report.contents.searches or report.contents.algorithm == "random":
         return ""
     folder = report.results / "preference"
-    cells = CellPreference.read(folder / "cells.csv").set_index(["genotype", "cell"])
+    cells = {(row.genotype, row.cell): row for row in CellPreference.read(folder / "cells.csv").itertuples()}
     operations = OperationPreference.read(folder / "operations.csv")
     repeats = Repeatability.read(folder / "repeatability.csv")
 
-    def of(cell: str, genotypes: Iterable[str]) -> DataFrame:
+    def of(cell: str, genotypes: list[str]) -> DataFrame:
         """What is told of each operation in one kind of cell of some genotypes."""
         rows = operations[(operations["cell"] == cell) & operations["genotype"].isin(genotypes)]
+        if rows.empty:
+            raise damaged(folder / "operations.csv", ValueError(f"it lacks {', '.join([*genotypes, cell])}"))
         return rows.set_index("operation")
 
     try:
         rows = [
-            _preferred(f"{name}, {title}", cells.loc[(name, cell)], of(cell, [name]))
+            _preferred(f"{name}, {title}", cells[name, cell], of(cell, [name]))
             for name in report.contents.searches
             for cell, title in CELLS.items()
         ]
-    except (KeyError, ValueError) as error:
-        raise damaged(folder, ValueError(f"it lacks {error}")) from None
+    except KeyError as error:
+        raise damaged(folder / "cells.csv", ValueError(f"it lacks {', '.join(error.args[0])}")) from None
     found = {
         space: [name for name in report.contents.searches if Label.of(name).base == space] for space in repeats["space"]
     }
@@ -48,13 +49,13 @@ def section(report: Report) -> str:
     return render("preference", rows=rows, repeats=repeated, rule=RULE, significant=SIGNIFICANT)
 
 
-def _preferred(name: str, told: Series, operations: DataFrame) -> tuple[str, ...]:
+def _preferred(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str, ...]:
     largest = operations["weight_max"].idxmax()
     return (
         name,
-        f"**{told['verdict']}**",
-        f"{told['margin']:.3f}",
-        f"{told['entropy']:.3f}",
+        f"**{told.verdict}**",
+        f"{told.margin:.3f}",
+        f"{told.entropy:.3f}",
         _ranked(operations["weight_mean"], ".3f", most=3),
         f"{largest} {operations['weight_max'][largest]:.3f}",
         _ranked(operations["leads"]),
