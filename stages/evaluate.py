@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from nas.pipeline.names import Network as Named
 from nas.pipeline.names import genotype_file
 from nas.pipeline.params import Params
-from nas.pipeline.records import Evaluation, History, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from nas.pipeline.names import Pretrained
 from nas.pipeline.params import Params
-from nas.pipeline.records import History, Pretraining, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from nas.pipeline.names import Search
 from nas.pipeline.params import Params
-from nas.pipeline.records import Alphas, Drawn, DrawnHistory, Search, SearchHistory
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from nas.pipeline.errors import UserError
 from nas.pipeline.names import Pretrained, number
 from nas.pipeline.names import Slimmed as Named
 from nas.pipeline.params import Params
-from nas.pipeline.records import Channels, Gates, History, Slimming, scores
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
