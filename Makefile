@@ -34,6 +34,7 @@ $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@cp $(VENV)/lib/python3*/site-packages/js_lib_vega_embed/static/js_lib_vega_embed/vega-embed-full.js .dvc/plots/vega.js
 	@touch $@
 
 $(VENV)/ready-to-test: requirements-cluster.txt $(VENV)/ready
