@@ -34,6 +34,7 @@ $(VENV)/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@PYTHONUTF8=1 $(VENV)/bin/python -c 'from vl_convert import javascript_bundle as bundle; print(bundle("window.vegaEmbed = vegaEmbed", vl_version="5.20"))' > .dvc/plots/vega.js
 	@touch $@
 
 $(VENV)/ready-to-test: requirements-cluster.txt $(VENV)/ready

@@ -98,6 +98,7 @@ def make_project(folder: Path) -> Project:
     project.run("git", "init", "-q", "-b", "main")
     project.run("dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
     project.commit("start")
     return project
 

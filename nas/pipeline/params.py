@@ -387,10 +387,7 @@ def preset(name: str, path: str | Path = PATH) -> None:
     """
     from ruamel.yaml import YAML  # which keeps comments
 
-    text, yaml = StringIO(), YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1000
-    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    text, yaml = StringIO(), YAML()  # in the style of `dvc exp run -S`, which writes the file again
     yaml.dump(_preset_tree(name, [], yaml), text)
     check(dvc_yaml.parse(text.getvalue()), f"{PRESETS / name}.yaml")
     if _uncommitted(Path(path)):
@@ -425,7 +422,7 @@ def _overlay(tree: Any, changes: dict, where: str) -> None:
         if isinstance(value, dict) and isinstance(tree[key], dict):
             _overlay(tree[key], value, f"{where}{key}.")
         else:
-            tree[key] = value
+            tree[key] = list(value) if isinstance(value, list) else value  # a plain list is written an item a line
 
 
 def _uncommitted(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """nas.pipeline.params: what params.yaml may say, and what a user is told who says something else."""
 
+import difflib
 import shutil
 import subprocess
 import sys
@@ -121,10 +122,12 @@ def test_networks_are_the_product_of_the_lists():
 )
 def test_a_value_that_is_allowed(key, text, value, tmp_path):
     *sections, last = key.split(".")
-    lines, here = [], ""
+    indent = "  " if sections else ""
+    lines, here, replace = [], "", False
     for line in DEFAULT.splitlines():
+        if replace and line.startswith(f"{indent}- "):
+            continue  # an item of the list that was replaced
         here = line[:-1] if line[:-1] in SECTIONS and line.endswith(":") else here
-        indent = "  " if sections else ""
         replace = here == "".join(sections) and line.startswith(f"{indent}{last}:")
         lines.append(f"{indent}{last}: {text}" if replace else line)
     path = tmp_path / "params.yaml"
@@ -714,19 +717,20 @@ def test_a_preset_changes_the_keys_it_names_and_keeps_the_comments(project):
     )
     params.preset("mine")
     before, after = DEFAULT.splitlines(), (project / "params.yaml").read_text().splitlines()
-    changed = {new: old for old, new in zip(before, after, strict=True) if old != new}
-    assert [line.split("#")[0].rstrip() for line in changed] == [
+    added = [line.removeprefix("+ ") for line in difflib.ndiff(before, after) if line.startswith("+ ")]
+    assert [line.split("#")[0].rstrip() for line in added] == [
         "seed: 3",
         "  name: cifar10",
         "  train_limit: 5000",
         "  learning_rate: 1e-2",
-        "  alpha_betas: [0.9, 0.99]",
+        "  - 0.9",
+        "  - 0.99",
         "  flip: true",
-        "  layers: [2, 3, 20]",
-        "  seeds: [0, 1]",
+        "  - 20",
+        "  - 1",
     ]
-    for new, old in changed.items():
-        assert new.partition("#")[2] == old.partition("#")[2]
+    comments = [[line.partition("#")[2] for line in lines if "#" in line] for lines in (before, after)]
+    assert comments[0] == comments[1]
     written = load(project / "params.yaml")
     assert (written.seed, written.data.train_limit, written.search.learning_rate) == (3, 5000, 0.01)
     assert written.evaluate.seeds == [0, 1]
