@@ -116,8 +116,8 @@ def main(params: Params, name: str, model: str, penalty: str) -> None:
 
     try:
         named = Named(model, number(penalty))
-    except ValueError as error:
-        raise UserError(f"penalty: {penalty} is not allowed: {error}") from None
+    except ValueError:
+        raise UserError(f"penalty: {penalty} is not allowed: must be a number as names spell it, like 0.001") from None
     if context := begin(params, name):
         slimmed = train(context, named)
         if context.finish():

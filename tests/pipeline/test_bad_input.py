@@ -223,7 +223,7 @@ def test_every_stage_checks_the_parameters(stage, project, run_stage):
 def test_parameters_that_are_no_yaml(project, run_stage):
     path = project.folder / "params.yaml"
     path.write_text(path.read_text().replace("seed: 0", "seed: [0", 1))
-    assert "params.yaml: line 4 is not valid YAML: " in run_stage("report")
+    assert "params.yaml: line 6 is not valid YAML: " in run_stage("report")
 
 
 def test_parameters_that_are_not_there(project, run_stage):
@@ -656,7 +656,7 @@ TABLES = {
     "results/complexity/blocks.csv": "equation",
     "results/preference/cells.csv": "verdict",
     "results/preference/operations.csv": "chosen",
-    "results/gradcam/DARTS_V2-2-0/pictures/predictions.csv": "confidence",
+    "results/gradcam/DARTS_V2-2-0/predictions.csv": "confidence",
 }
 PICTURES = ["results/gradcam/DARTS_V2-2-0/pictures/1-heat.png", "results/gradcam/DARTS_V2-2-0/pictures/0-input.png"]
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import Project
 
 from nas.pipeline.errors import UserError
+from nas.pipeline.names import Network, Search
 from nas.pipeline.records import Alphas, CellPreference, NetworkCost, OperationPreference, Repeatability
 from nas.report.contents import Contents, Slimmed
 from nas.report.page import write
@@ -24,9 +25,9 @@ RECIPES = {
 
 def contents(**changes: object) -> Contents:
     given = {
-        "searches": {"darts": "darts-0"},
+        "searches": {"darts": Search("darts", 0)},
         "networks": [("DARTS_V2", 2, [0]), ("darts", 2, [0])],
-        "gradcam": ["DARTS_V2-2-0"],
+        "gradcam": [Network("DARTS_V2", 2, 0)],
         "recipes": RECIPES,
         "data": "digits",
         "slimmed": Slimmed([], [], {}),
@@ -192,7 +193,7 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     verdicts = zip(cells, ("repeats", "not told from chance"), strict=True)
     repeats = [{"space": "darts", "cell": cell, "verdict": verdict} | REPEATS for cell, verdict in verdicts]
     Repeatability.write(folder / "repeatability.csv", repeats)
-    write(results, contents(searches={"darts": "darts-0", "darts_seed_5": "darts-5"}))
+    write(results, contents(searches={"darts": Search("darts", 0), "darts_seed_5": Search("darts", 5)}))
     text = (results / "report.md").read_text()
     rows = table(text, "Preference")
     assert [row[0] for row in rows[:4]] == [
@@ -207,7 +208,7 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     assert "figures/evolution-darts_seed_5-reduce.gif" in text
     OperationPreference.write(folder / "operations.csv", operations[:4])
     with pytest.raises(UserError, match=r"preference/operations.csv: is missing .* \(it lacks darts_seed_5, normal\)"):
-        write(results, contents(searches={"darts_seed_5": "darts-5"}))
+        write(results, contents(searches={"darts_seed_5": Search("darts", 5)}))
     CellPreference.write(folder / "cells.csv", [])
     with pytest.raises(UserError, match=r"preference/cells.csv: is missing or damaged \(it lacks darts, normal\)"):
         write(results, contents())

@@ -1,6 +1,7 @@
 """Several processes against one at the same batches, and how they start, fail and end."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -431,6 +432,7 @@ def test_a_stage_over_two_processes(finished: Project, copy_of: Callable[[Projec
     project = copy_of(finished)
     path = project.folder / "results/evaluate/DARTS_V2-2-0/history.csv"
     before = path.read_text()
+    shutil.rmtree(project.folder / "checkpoints")
     project.set(devices=2)
     output = project.run("dvc", "repro", "--single-item", "evaluate@DARTS_V2-2-0").stdout
     assert output.count("epoch 2/2") == 1
