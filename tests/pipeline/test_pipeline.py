@@ -15,6 +15,7 @@ from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project
 from PIL import Image
 from ruamel.yaml import YAML
 
+from nas.pipeline import dvc_yaml
 from nas.pipeline.files import sha256
 from nas.pipeline.params import check
 
@@ -321,6 +322,14 @@ def leaves(tree: dict, prefix: str = "") -> set[str]:
 
 
 DECLARED = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_the_committed_lock_names_the_stages_that_there_are() -> None:
+    locked = dvc_yaml.read(ROOT / "dvc.lock")["stages"]
+    told = subprocess.run(
+        ["dvc", "stage", "list", "--name-only"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert sorted(locked) == sorted(told.stdout.split())
 
 
 def test_every_stage_is_traced() -> None:

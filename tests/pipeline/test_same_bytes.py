@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, Project
 
-STAGES = ("prepare", "derive", "complexity")  # in their order
+STAGES = ("prepare", "code", "derive", "complexity")  # in their order
 
 # What torch (ATEN, MKL, oneDNN) and NumPy take for the processor: one without AVX-512, whose sums they order otherwise.
 OLDER = (
@@ -49,7 +49,8 @@ def test_stages_that_train_nothing_write_the_same_bytes(
     threads: int, settings: tuple[str, ...], here: dict[str, bytes], finished: Project, tmp_path: Path
 ) -> None:
     there = written(finished, tmp_path, threads, settings)
-    assert {"data/prepared/meta.json", "results/genotypes/darts.json", "results/complexity/table.csv"} <= here.keys()
+    assert {"data/prepared/meta.json", "results/code/search/darts.json"} <= here.keys()
+    assert {"results/genotypes/darts.json", "results/complexity/table.csv"} <= here.keys()
     assert there.keys() == here.keys()
     assert [name for name in here if there[name] != here[name]] == []
 
