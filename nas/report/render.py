@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+import nas.report.templates  # noqa: F401, for the fingerprints of code, which follow imports
 from nas.space.genotypes import CELLS
 
 
@@ -38,7 +38,7 @@ def accuracy(row: Mapping) -> str:
 
 
 TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=PackageLoader("nas.report.templates", ""),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -95,6 +95,9 @@ def test_a_genotype_a_reader_or_a_section_more_costs_what_names_it(finished: Pro
     (project.folder / "nas/data/readers/mine.py").write_text("def read(root, image_size, workers): ...\n")
     edit(project.folder / "nas/data/readers/__init__.py", '"digits": ', '"mine": "mine",\n    "digits": ')
     assert project.repro() == ["code"]
+    edit(project.folder / "nas/report/templates/summary.md.j2", "# Report", "# The report")
+    assert project.repro() == ["code", "report"]
+    assert (project.folder / "results/report.md").read_text().startswith("# The report")
     published = project.folder / "nas/space/published.py"
     published.write_text(
         published.read_text() + '\nPUBLISHED["MINE"] = PUBLISHED["DARTS_V2"].with_all("skip_connect")\n'
