@@ -23,12 +23,12 @@ def main(params: Params, name: str) -> None:
     from nas.pipeline.check import check_against_data
     from nas.pipeline.code import fingerprint
     from nas.pipeline.files import whole_folder, write_json
-    from nas.pipeline.names import CODE
+    from nas.pipeline.names import CODE, code_file
 
     check_against_data(params)
     with whole_folder(CODE) as folder:
         for stage, arguments in stages(params):
-            path = folder / f"{'/'.join([stage, *arguments])}.json"
+            path = folder / code_file(stage, *arguments).relative_to(CODE)
             write_json(path, fingerprint(stage, arguments, params))
 
 

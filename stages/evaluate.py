@@ -21,7 +21,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     from nas.networks.network import Network, check_image
     from nas.space.genotypes import load
     from nas.training import loop
-    from nas.training.recipe import Recipe
+    from nas.training.recipe import Recipe, augmentation
 
     p, prepared = context.params.evaluate, context.prepared
     check_image(p.stem, prepared.shape)
@@ -40,7 +40,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     ).to(context.device)
     history = loop.train(
         network,
-        prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation()),
+        prepared.batches(prepared.train, batch_size=p.batch_size, **augmentation(p)),
         prepared.batches(prepared.test, batch_size=p.batch_size),
         Recipe.of(settings),
         auxiliary_weight=p.auxiliary,
@@ -55,8 +55,9 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
 def record(context: Context, named: Named, network: Network, history: list[dict]) -> None:
     """Save the network; write its history and its scores."""
     from nas.networks.network import save
-    from nas.pipeline.records import Evaluation, History, scores
+    from nas.pipeline.records import Evaluation, History
     from nas.training.device import device_name
+    from nas.training.loop import scores
 
     save(network, named.model)
     History.write(named.results() / "history.csv", history)

@@ -31,7 +31,10 @@ def main(params: Params, name: str, network: str) -> None:
     p = params.gradcam
     device = choose_device(params.device, params.threads)
     prepared = dataset.load(DATA, device, cpus())
-    named = Network.of(network)
+    try:
+        named = Network.of(network)
+    except ValueError:
+        raise UserError(f"network: {network} is not allowed: must be GENOTYPE-LAYERS-SEED") from None
     model = load(named.model).to(device)
     fits = {"in_channels": prepared.shape[0], "num_classes": len(prepared.classes)}
     if not fits.items() <= model.built_from.items():

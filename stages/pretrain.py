@@ -21,7 +21,7 @@ def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
     from nas.dnal.backbones import build
     from nas.dnal.phases import fitting
     from nas.training import loop
-    from nas.training.recipe import Recipe
+    from nas.training.recipe import Recipe, augmentation
 
     p, prepared = context.params.pretrain, context.prepared
     settings = context.settings(p, learning_rate_min=0.0, milestones=())  # the learning rate stays
@@ -29,7 +29,7 @@ def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
     network = build(model, width=p.width, **fitting(prepared)).to(context.device)
     history = loop.train(
         network,
-        prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation()),
+        prepared.batches(prepared.train, batch_size=p.batch_size, **augmentation(p)),
         prepared.batches(prepared.test, batch_size=p.batch_size),
         Recipe.of(settings),
         seed=context.seed,
@@ -46,8 +46,9 @@ def record(context: Context, named: Pretrained, network: nn.Module, history: lis
     from nas.dnal.gates import plain
     from nas.networks.complexity import conv_macs, params
     from nas.pipeline.files import whole_file
-    from nas.pipeline.records import History, Pretraining, scores
+    from nas.pipeline.records import History, Pretraining
     from nas.training.device import device_name
+    from nas.training.loop import scores
 
     with whole_file(named.model) as temporary:
         save_file(network.state_dict(), temporary)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nas.pipeline.names import RESULTS, SUMMARY, Network
-from nas.pipeline.params import Data, Params
+from nas.pipeline.params import Data, Params, Search
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
 
@@ -13,6 +13,17 @@ def _described(data: Data) -> str:
     name = f"folder {Path(data.root).name}" if data.name == "folder" else data.name
     limits = ((data.train_limit, "training images"), (data.test_limit, "test images"))
     return ", ".join([name, *(f"{limit} {what}" for limit, what in limits if limit)])
+
+
+def in_use(search: Search) -> dict:
+    """Those parameters of a search that its algorithm heeds, the spaces apart."""
+    unused = {
+        "darts": {"tau", "tau_min"},
+        "gdas": {"order"},
+        "random": set(type(search).model_fields) - {"seeds", "nodes"},
+    }
+    idle = unused[search.algorithm] - {"algorithm"}
+    return {key: value for key, value in search.model_dump(exclude={"spaces"}).items() if key not in idle}
 
 
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
@@ -28,7 +39,7 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
         recipes={
             "Run": {"seed": params.seed, "threads": params.threads, "precision": params.precision},
             "Data": params.data.model_dump(),
-            "Search": params.search.in_use(),
+            "Search": in_use(params.search),
             "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
             **({"DNAL": dnal} if params.slim.models else {}),
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},

@@ -33,7 +33,7 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
     from nas.networks.network import check_image
     from nas.networks.supernet import Supernet
     from nas.search.loop import AlphaRecipe, search
-    from nas.training.recipe import Recipe
+    from nas.training.recipe import Recipe, augmentation
 
     p, prepared = context.params.search, context.prepared
     check_image(p.stem, prepared.shape)
@@ -53,8 +53,8 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     return search(
         supernet,
-        prepared.batches(weights_half, batch_size=p.batch_size, **p.augmentation()),
-        prepared.batches(alpha_half, batch_size=p.batch_size, **p.augmentation()),
+        prepared.batches(weights_half, batch_size=p.batch_size, **augmentation(p)),
+        prepared.batches(alpha_half, batch_size=p.batch_size, **augmentation(p)),
         prepared.batches(alpha_half, batch_size=p.batch_size),
         Recipe.of(settings),
         AlphaRecipe(

@@ -42,7 +42,7 @@ def train(context: Context, named: Named) -> Slimmed:
     from nas.dnal.gates import gates
     from nas.pipeline.files import sha256
     from nas.training import loop
-    from nas.training.recipe import Recipe
+    from nas.training.recipe import Recipe, augmentation
 
     params, prepared = context.params, context.prepared
     p, recipe = params.pretrain, gate_recipe(params, named.penalty)
@@ -60,7 +60,7 @@ def train(context: Context, named: Named) -> Slimmed:
     )
     seed, key = context.seed, context.key(settings)
 
-    batches = prepared.batches(prepared.train, batch_size=p.batch_size, **p.augmentation())
+    batches = prepared.batches(prepared.train, batch_size=p.batch_size, **augmentation(p))
     records = []
     if recipe.penalty:
         records = phases.learn_gates(gated, batches, recipe, seed=seed, key=key, name=f"{context.name}/gates")
@@ -88,6 +88,7 @@ def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     from nas.networks.complexity import conv_macs, params
     from nas.pipeline import records
     from nas.training.device import device_name
+    from nas.training.loop import scores
 
     results, shape = named.results(), context.prepared.shape
     save(slimmed.network, named.model, slimmed.built_from)
@@ -101,7 +102,7 @@ def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     records.Gates.write(results / "gates.csv", rows)
     left, whole = slimmed.network, plain(slimmed.gated)
     told = records.Slimming(
-        **records.scores(slimmed.history),
+        **scores(slimmed.history),
         params=params(left),
         conv_macs=conv_macs(left, shape),
         params_ratio=params(whole) / params(left),

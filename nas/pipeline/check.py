@@ -2,7 +2,9 @@
 
 import json
 
+from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, unknown
+from nas.pipeline.lock import LOCK
 from nas.pipeline.names import DATA
 from nas.pipeline.params import Params
 
@@ -18,11 +20,11 @@ def check_against_data(params: Params) -> None:
         meta = json.loads((DATA / "meta.json").read_text(encoding="utf-8"))
         counts = dict(zip(meta["classes"], meta["test_per_class"], strict=True))
         _, height, width = meta["shape"]
-        others = meta["name"] != params.data.name or params.data.test_limit not in (None, meta["test"])
+        prepared = dvc_yaml.read(LOCK)["stages"]["prepare"]["params"]["params.yaml"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if others:
-        return
+    if prepared != {"seed": params.seed, "data": params.data.model_dump()} or params.data.name == "folder":
+        return  # they will be prepared anew; what lies in a folder may have changed
     for section, used in (("search", params.search.spaces), ("evaluate", params.evaluate.genotypes)):
         stem = getattr(params, section).stem
         if used and min(height, width) < SMALLEST[stem]:

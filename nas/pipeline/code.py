@@ -18,11 +18,13 @@ import json
 import keyword
 import tokenize
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.pipeline.names import Label, Network
+from nas.pipeline.errors import UserError
+from nas.pipeline.names import Label, Network, code_file
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
@@ -40,7 +42,7 @@ SUMMARIES = ("derive", "complexity", "report")  # stages that read the tables wh
 
 # What a source says
 
-NEWLINE = "newline "  # no token reads like that
+NEWLINE, INDENT, DEDENT = "newline ", "indent ", "dedent "  # no token reads like that
 
 
 def essence(source: str, without: Collection[str] = ()) -> str:
@@ -53,7 +55,11 @@ def essence(source: str, without: Collection[str] = ()) -> str:
         Top-level functions and assignments, by name, that are left out.
     """
     lines, tree = io.StringIO(source).readlines(), ast.parse(source)
-    dropped = [range(_first_line(node), node.end_lineno + 1) for node in tree.body if _name(node) in without]
+    for node in tree.body:
+        rows = range(_first_line(node), node.end_lineno + 1)
+        alone = not any(other is not node and other.lineno in rows for other in tree.body)  # or `;` stands between
+        if _name(node) in without and alone:
+            lines[rows.start - 1 : rows.stop - 1] = ["\n"] * len(rows)
     texts = {
         (node.lineno, len(lines[node.lineno - 1].encode()[: node.col_offset].decode()))  # ast counts bytes
         for node in ast.walk(tree)
@@ -61,10 +67,10 @@ def essence(source: str, without: Collection[str] = ()) -> str:
     }
     tokens, ended = [], False
     for (row, column), text in _tokens(lines):
-        if (row, column) in texts:
+        if (row, column) in texts and text not in (INDENT, DEDENT):
             ended = True  # and the end of its line goes too
             continue
-        if not (ended and text == NEWLINE) and not any(row in span for span in dropped):
+        if not (ended and text == NEWLINE):
             tokens.append(text)
         ended = False
     return "\n".join(repr(token) for token in _without_last_commas(tokens))
@@ -86,7 +92,7 @@ def _first_line(node: ast.stmt) -> int:
 def _tokens(lines: list[str]) -> Iterator[tuple[tuple[int, int], str]]:
     """Position and text of each token that means something; an f-string is one token, as before Python 3.12."""
     passed = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
-    marks = {tokenize.INDENT: "indent ", tokenize.DEDENT: "dedent ", tokenize.NEWLINE: NEWLINE}
+    marks = {tokenize.INDENT: INDENT, tokenize.DEDENT: DEDENT, tokenize.NEWLINE: NEWLINE}
     begins = [getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)]
     ends = [getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name)]
     depth, start = 0, (0, 0)
@@ -110,18 +116,26 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 
 
 def _without_last_commas(tokens: list[str]) -> list[str]:
-    """Without the comma before a closing bracket, which a formatter adds, unless it makes a tuple of one."""
+    """Without the comma before a closing bracket, which a formatter adds, unless it makes a tuple of one.
+
+    Where a lambda stands in the bracket, whose commas are no elements', it stays.
+    """
     kept: list[str] = []
-    makes_tuple: list[bool] = []  # of each open bracket: whether a comma after a single element would mean something
+    makes_tuple: list[bool] = []  # of each open bracket: whether a comma before its end would mean something
+    lambdas: list[bool] = []
     for i, token in enumerate(tokens):
         if token in ("(", "[", "{"):
             before = kept[-1] if kept else ""
-            called = before[-1:] in (")", "]") or (before.isidentifier() and not _is_keyword(before))
+            called = before[-1:] in tuple(")]}\"'") or (before.isidentifier() and not _is_keyword(before))
             makes_tuple.append(called if token == "[" else token == "(" and not called)
+            lambdas.append(False)
         elif token in (")", "]", "}") and makes_tuple:
             makes_tuple.pop()
+            lambdas.pop()
+        elif token == "lambda" and lambdas:
+            lambdas[-1] = True
         elif token == "," and makes_tuple:
-            if tokens[i + 1] in (")", "]", "}") and not makes_tuple[-1]:
+            if tokens[i + 1] in (")", "]", "}") and not makes_tuple[-1] and not lambdas[-1]:
                 continue
             makes_tuple[-1] = False  # of two elements or more it means nothing
         kept.append(token)
@@ -145,9 +159,19 @@ def _source(name: str) -> str | None:
     return None
 
 
+def _parsed(name: str) -> ast.Module:
+    source = _source(name)
+    if source is None:
+        raise UserError(f"{name}: there is no such module, though a table of names (FAMILIES, READERS) has it")
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise UserError(f"{name}: line {error.lineno} is not valid Python: {error.msg}") from None
+
+
 @cache
 def _imports(name: str, without: str | None = None) -> frozenset[str]:
-    """The modules of ours that a module imports anywhere in it but in the function `without`, and all their packages.
+    """The modules of ours that a module imports anywhere in it but in its function `without`, and all their packages.
 
     What only a type checker reads is passed over.
     """
@@ -158,18 +182,18 @@ def _imports(name: str, without: str | None = None) -> frozenset[str]:
             for child in node.orelse:
                 visit(child)
             return
-        if isinstance(node, ast.FunctionDef) and node.name == without:
-            return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                raise ValueError(f"{name}: a relative import is not followed: write it out")
+                raise UserError(f"{name}: a relative import is not followed: write it out")
             found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(_source(name)))
+    for node in _parsed(name).body:
+        if without is None or _name(node) != without:
+            visit(node)
     with_packages = {".".join(parts[: i + 1]) for parts in (f.split(".") for f in found) for i in range(len(parts))}
     return frozenset(f for f in with_packages if f.split(".")[0] in ROOMS and _source(f) is not None)
 
@@ -177,7 +201,7 @@ def _imports(name: str, without: str | None = None) -> frozenset[str]:
 def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
     """All modules of ours that loading `starts` can load, nas.pipeline's apart.
 
-    `without` is a function whose imports do not count in the first module of `starts`.
+    `without` is a function of a stage, whose imports do not count.
     """
     found: set[str] = set()
     waiting = [*starts]
@@ -187,7 +211,8 @@ def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
             continue
         found.add(name)
         parents = {name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)}
-        waiting += parents | _imports(name, without if name in starts else None)
+        waiting += [parent for parent in parents if _source(parent) is not None]
+        waiting += _imports(name, without if name.startswith("stages.") else None)
     return found
 
 
@@ -204,7 +229,7 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
 
             return {READERS: {params.data.name: modules[params.data.name]}}
         case "search", space, *_:
-            return {SPACES: {space: list(find(space).operations)}} | _operations(find(space).operations)
+            return {SPACES: {space: asdict(find(space))}} | _operations(find(space).operations)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype))
         case "gradcam", network:
@@ -238,6 +263,19 @@ def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | No
     return _fingerprint(stage, chosen(stage, arguments, params), None)
 
 
+def require_current(stage: str, arguments: Collection[object], params: Params) -> None:
+    """Raise UserError unless the stage's code is what the stage `code` wrote down, which DVC records the result with.
+
+    Nothing is asked where `code` has not run, or not for these arguments.
+    """
+    path = code_file(stage, *arguments)
+    if not path.exists():
+        return
+    now = fingerprint(stage, [str(argument) for argument in arguments], params)
+    if path.read_text(encoding="utf-8") != f"{json.dumps(now, indent=2)}\n":
+        raise UserError("its code has changed since the stage code ran; run dvc repro again (or dvc repro code first)")
+
+
 def training_fingerprint(stage: str, *arguments: object) -> str:
     """What a training's result depends on, as one hash: the fingerprint of its stage without the function `record`."""
     whole = _fingerprint(stage, chosen(stage, [str(argument) for argument in arguments]), AFTER)
@@ -259,8 +297,14 @@ def _fingerprint(stage: str, names: Mapping[str, dict], after: str | None) -> di
 def _files(name: str) -> list[str]:
     """What lies in a package besides modules, such as templates; relative to the checkout."""
     folder = ROOT / name.replace(".", "/")
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc"))
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py" and not _is_passing(path))
     return sorted(path.relative_to(ROOT).as_posix() for path in found if not _has_nearer_package(path, folder))
+
+
+def _is_passing(path: Path) -> bool:
+    """Whether a file is what Python or an editor leaves for a while."""
+    left = path.name.startswith((".", "#")) or path.name.endswith(("~", ".orig", ".rej", ".tmp"))
+    return left or "__pycache__" in path.parts
 
 
 def _has_nearer_package(path: Path, folder: Path) -> bool:

@@ -136,6 +136,12 @@ def number(text: str) -> float:
     return value
 
 
+def code_file(stage: str, *arguments: object) -> Path:
+    """The fingerprint of a stage's code, which may depend on its first argument: a space, a genotype, a network."""
+    named = [stage, str(arguments[0])] if stage in ("search", "evaluate", "gradcam") else [stage]
+    return CODE / f"{'/'.join(named)}.json"
+
+
 def genotype_file(name: str, root: Path = RESULTS) -> Path:
     return root / "genotypes" / f"{name}.json"
 

@@ -111,11 +111,6 @@ class Training(Section):
     flip: bool
     cutout: Natural
 
-    def augmentation(self) -> dict[str, bool | int]:
-        """What ``data.Batches`` does to training images, as its arguments."""
-        names = ("resized_crop", "crop_padding", "flip", "cutout")
-        return {"shuffle": True} | {name: getattr(self, name) for name in names}
-
 
 class CellTraining(Training):
     """Of networks made of cells: the learning rate falls by a cosine."""
@@ -153,16 +148,6 @@ class Search(CellTraining):
         if self.tau_min > self.tau:
             raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
         return self
-
-    def in_use(self) -> dict:
-        """Those parameters that the algorithm heeds, the spaces apart."""
-        unused = {
-            "darts": {"tau", "tau_min"},
-            "gdas": {"order"},
-            "random": set(type(self).model_fields) - {"seeds", "nodes"},
-        }
-        idle = unused[self.algorithm] - {"algorithm"}
-        return {key: value for key, value in self.model_dump(exclude={"spaces"}).items() if key not in idle}
 
     def searches(self) -> list[Searched]:
         """Every search that the lists span."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -227,11 +227,6 @@ class History(Row):
     test_loss: float
     test_top1: float
     test_top5: float
-
-
-def scores(history: Sequence[Mapping]) -> dict[str, float]:
-    """The last epoch of a `History` as `Evaluation` and its kind name it: top1, top5, loss."""
-    return {name: history[-1][f"test_{name}"] for name in ("top1", "top5", "loss")}
 
 
 class Channels(Row):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from nas.pipeline.code import require_current
 from nas.pipeline.errors import FAILURE, UserError, reason
 from nas.pipeline.names import stage_name
 from nas.pipeline.params import load
@@ -39,6 +40,8 @@ def run(main: Callable[..., None]) -> None:
         arguments = _arguments(main, stage, sys.argv[1:])
         name = stage_name(stage, *arguments)
         _log_to(LOGS / f"{name}.log")
+        if stage != "code":
+            require_current(stage, arguments, params)
         main(params, name, *arguments)
     except UserError as mistake:
         _fail(stage, str(mistake))

@@ -8,6 +8,14 @@ from typing import Self
 from torch import nn
 from torch.optim import SGD
 
+from nas.pipeline.params import Training
+
+
+def augmentation(section: Training) -> dict[str, bool | int]:
+    """What `nas.data.batches.Batches` does to training images, as its arguments."""
+    names = ("resized_crop", "crop_padding", "flip", "cutout")
+    return {"shuffle": True} | {name: getattr(section, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Recipe:

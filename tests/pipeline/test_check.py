@@ -27,6 +27,9 @@ def prepared(tmp_path, monkeypatch):
         (tmp_path / "data/prepared").mkdir(parents=True, exist_ok=True)
         (tmp_path / "data/prepared/meta.json").write_text(json.dumps(META | (meta or {})))
         tree = dvc_yaml.read(ROOT / "presets/default.yaml")
+        params = {"seed": tree["seed"], "data": dict(tree["data"])}
+        lock = {"stages": {"prepare": {"params": {"params.yaml": params}}}}
+        (tmp_path / "dvc.lock").write_text(json.dumps(lock))
         for section, values in changes.items():
             tree[section] |= values
         check_against_data(check(tree))
@@ -60,8 +63,9 @@ def test_what_the_data_do_not_have_is_told(changes, message, prepared):
             {},
             {"search": {"stem": "imagenet", "spaces": []}, "evaluate": {"genotypes": []}, "gradcam": {"networks": []}},
         ),
-        ({"name": "cifar10"}, {"gradcam": {"index": 3}}),
-        ({"test": "30"}, {"gradcam": {"index": 3}, "data": {"test_limit": 30}}),
+        ({}, {"gradcam": {"index": 3}, "data": {"name": "cifar10"}}),
+        ({}, {"gradcam": {"index": 3}, "data": {"test_limit": 30}}),
+        ({"name": "folder"}, {"gradcam": {"index": 3}, "data": {"name": "folder"}}),
         ({"classes": ["0"]}, {"gradcam": {"index": 3}}),
     ],
     ids=str,

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from nas.pipeline import code
+from nas.pipeline.errors import UserError
 
 SAME = {
     "a comment": ("x = 1  # one\n", "x = 1\n"),
@@ -43,6 +44,14 @@ DIFFERENT = {
     "a default": ("def f(x=1):\n    return x\n", "def f(x=2):\n    return x\n"),
     "a decorator": ("@a\ndef f():\n    pass\n", "@b\ndef f():\n    pass\n"),
     "an order": ("f()\ng()\n", "g()\nf()\n"),
+    "a text between a loop and what follows": (
+        "for i in x:\n    f()\n'then'\ng()\n",
+        "for i in x:\n    f()\n    g()\n'then'\n",
+    ),
+    "a tuple of a lambda": ("x = (lambda a, b: a,)\n", "x = (lambda a, b: a)\n"),
+    "an index of a lambda": ("y = x[lambda a, b: a,]\n", "y = x[lambda a, b: a]\n"),
+    "an index of a dict": ("x = {1: 2}[1,]\n", "x = {1: 2}[1]\n"),
+    "an index of a text": ("x = 'ab'[1,]\n", "x = 'ab'[1]\n"),
 }
 
 
@@ -50,6 +59,15 @@ DIFFERENT = {
 def test_what_says_the_same(case: str) -> None:
     one, other = SAME[case]
     assert code.essence(one) == code.essence(other)
+
+
+def test_what_is_left_out_leaves_nothing_behind() -> None:
+    one = "def record():\n    return 1\n\n\ndef main():\n    return 2\n"
+    other = "@a\ndef record():\n    if x:\n        for i in y:\n            f()\n\n\ndef main():\n    return 2\n"
+    assert (
+        code.essence(one, ["record"]) == code.essence(other, ["record"]) == code.essence(one[one.index("def main") :])
+    )
+    assert code.essence("T = {}; rate = 1\n", ["T"]) != code.essence("T = {}; rate = 2\n", ["T"])
 
 
 @pytest.mark.parametrize("case", DIFFERENT)
@@ -157,6 +175,11 @@ def test_a_training_depends_on_all_but_what_comes_after_it(tree: Path) -> None:
     assert changed(tree / "nas/pipeline/names.py", "never", "one") == (False, False)
     assert changed(tree / "nas/deep/words/one.md", "words", "other words") == (True, True)
     assert changed(tree / "nas/other/words.md", "never", "still never") == (False, False)
+    for passing in ("nas/deep/.one.py.swp", "nas/deep/one.py~", "nas/deep/__pycache__/one.pyc.139"):
+        (tree / passing).parent.mkdir(exist_ok=True)
+        (tree / passing).touch()
+    forget()
+    assert (code.training_fingerprint("train"), code.fingerprint("train")) == (before, whole)
 
 
 def test_a_relative_import_is_refused(tree: Path) -> None:
@@ -164,6 +187,15 @@ def test_a_relative_import_is_refused(tree: Path) -> None:
     forget()
     with pytest.raises(ValueError, match="nas.deep.two: a relative import is not followed: write it out"):
         code.reachable(["stages.train"])
+
+
+def test_code_that_cannot_be_read_is_told(tree: Path) -> None:
+    (tree / "nas/deep/two.py").write_text("def f(:\n")
+    forget()
+    with pytest.raises(UserError, match="nas.deep.two: line 1 is not valid Python: "):
+        code.reachable(["stages.train"])
+    with pytest.raises(UserError, match="nas.space.operations.wid: there is no such module"):
+        code.reachable(["nas.space.operations.wid"])
 
 
 def test_it_takes_no_torch() -> None:

@@ -14,6 +14,7 @@ from nas.__main__ import main
 from nas.pipeline import params
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
+from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
 SECTIONS = ("data", "search", "evaluate", "pretrain", "slim", "gradcam")
@@ -370,7 +371,7 @@ def test_the_temperature_falls():
 
 @pytest.mark.parametrize("algorithm", ["darts", "gdas", "random"])
 def test_parameters_in_use_are_those_that_the_algorithm_heeds(algorithm):
-    used = check(tree_with("search.algorithm", algorithm)).search.in_use()
+    used = in_use(check(tree_with("search.algorithm", algorithm)).search)
     assert "spaces" not in used and used["algorithm"] == algorithm and used["nodes"] == 2
     assert ("order" in used, "tau" in used) == (algorithm == "darts", algorithm == "gdas")
     assert ("epochs" in used) == (algorithm != "random")

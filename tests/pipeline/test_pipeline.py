@@ -161,6 +161,17 @@ def test_what_was_committed_comes_through_a_remote(finished: Project, copy_of: C
     assert hashes(clone.folder / "results") == hashes(project.folder / "results")
 
 
+def test_code_that_changes_while_the_pipeline_runs_is_not_recorded_as_what_it_was(
+    finished: Project, copy_of: Copy
+) -> None:
+    project = copy_of(finished)
+    edit(project.folder / "nas/networks/network.py", "import torch\n", "import torch\n\nNEW = 1\n")
+    project.set(evaluate={"epochs": 3})
+    done = project.run("dvc", "repro", "--single-item", "evaluate@DARTS_V2-2-0", check=False)
+    assert done.returncode
+    assert "error: evaluate: its code has changed since the stage code ran; run dvc repro again" in done.stderr
+
+
 def test_other_line_ends_run_nothing_that_trains(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     for path in [*(project.folder / "nas").rglob("*.py"), *(project.folder / "stages").rglob("*.py")]:

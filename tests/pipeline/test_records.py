@@ -12,7 +12,7 @@ from conftest import ENVIRONMENT, ROOT
 from pydantic import ValidationError
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.records import Evaluation, Row, Slimming, scores
+from nas.pipeline.records import Evaluation, Row, Slimming
 
 
 class Sample(Row):
@@ -152,11 +152,6 @@ def test_a_file_that_is_not_there_or_no_text(record, tmp_path):
     (tmp_path / "file").write_bytes(b"\xff\xfe\n")
     with pytest.raises(UserError, match="'utf-8' codec can't decode"):
         record.read(tmp_path / "file")
-
-
-def test_scores_are_the_last_epochs():
-    history = [{"epoch": i, "test_top1": 10.0 * i, "test_top5": 20.0 * i, "test_loss": 1.0 / i} for i in (1, 2)]
-    assert scores(history) == {"top1": 20.0, "top5": 40.0, "loss": 0.5}
 
 
 def test_records_import_pandas_only_for_a_table():

@@ -13,7 +13,7 @@ from nas.pipeline.errors import UserError
 from nas.space.published import PUBLISHED
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import seed_for
-from nas.training.loop import Meter, evaluate, run_epochs, train
+from nas.training.loop import Meter, evaluate, run_epochs, scores, train
 from nas.training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -165,3 +165,8 @@ def test_bf16_trains_close_to_float32() -> None:
         assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert results[32] != results["bf16"]
     assert results["bf16"][0]["train_loss"] == pytest.approx(results[32][0]["train_loss"], rel=0.1)
+
+
+def test_scores_are_the_last_epochs():
+    history = [{"epoch": i, "test_top1": 10.0 * i, "test_top5": 20.0 * i, "test_loss": 1.0 / i} for i in (1, 2)]
+    assert scores(history) == {"top1": 20.0, "top5": 40.0, "loss": 0.5}
