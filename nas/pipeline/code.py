@@ -271,8 +271,10 @@ def require_current(stage: str, arguments: Collection[object], params: Params) -
     path = code_file(stage, *arguments)
     if not path.exists():
         return
-    now = fingerprint(stage, [str(argument) for argument in arguments], params)
-    if path.read_text(encoding="utf-8") != f"{json.dumps(now, indent=2)}\n":
+    now = json.loads(json.dumps(fingerprint(stage, [str(argument) for argument in arguments], params)))
+    written = json.loads(path.read_text(encoding="utf-8"))
+    other_data = stage == "prepare" and now["chosen"] != written["chosen"]  # then it is params.yaml that changed
+    if now != written and not other_data:
         raise UserError("its code has changed since the stage code ran; run dvc repro again (or dvc repro code first)")
 
 

@@ -84,7 +84,6 @@ def begin(params: Params, name: str) -> Context | None:
     from nas.training.device import choose_device, seed_for
 
     torch.optim.SGD([torch.empty(0)], lr=0.0)  # the first optimizer imports torch's compiler
-    gc.freeze()
     gc.enable()
     device = choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):

@@ -105,7 +105,7 @@ def test_what_one_pushed_another_pulls_and_runs_only_what_is_new(server: Server,
     assert (second.folder / weights).read_bytes() == (first.folder / weights).read_bytes()
     assert second.repro() == []
     second.set(evaluate={"epochs": 2})
-    assert set(second.repro()) == {"evaluate@darts-2-0", "report"}
+    assert set(second.repro()) == {"code", "evaluate@darts-2-0", "report"}
     assert not list(second.folder.glob("logs/search*"))
     second.run("dvc", "push")
     second.commit("two epochs")
