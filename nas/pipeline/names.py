@@ -19,7 +19,6 @@ GENOTYPES = RESULTS / "genotypes"
 DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
-FIGURES = RESULTS / "figures"
 CURVES = RESULTS / "curves"
 SUMMARY = RESULTS / "summary.json"
 
