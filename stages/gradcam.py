@@ -24,6 +24,7 @@ def main(params: Params, name: str, network: str) -> None:
     from nas.data.split import stratified
     from nas.data.streaming import cpus
     from nas.networks.network import load
+    from nas.pipeline.check import check_gradcam
     from nas.pipeline.errors import UserError
     from nas.pipeline.records import GradCam
     from nas.training.device import choose_device, device_name, seed_for
@@ -40,11 +41,12 @@ def main(params: Params, name: str, network: str) -> None:
     if not fits.items() <= model.built_from.items():
         raise UserError(f"{named.model}: is of other data than {DATA}; evaluate again")
     test = prepared.test
-    shown = torch.stack([_image_of(prepared, i, label, p.index) for i, label in enumerate(p.classes)])
+    per_class = test.labels.bincount(minlength=len(prepared.classes)).tolist()
+    check_gradcam(p, dict(zip(prepared.classes, per_class, strict=True)))
+    numbers = [prepared.classes.index(label) for label in p.classes]
+    shown = torch.stack([(test.labels == number).nonzero().flatten()[p.index] for number in numbers])
     chosen = torch.arange(len(test.labels), device=test.labels.device)
     if p.images is not None:
-        if p.images > len(chosen):
-            raise UserError(f"gradcam.images: {p.images} is more than the {len(chosen)} test images there are")
         generator = torch.Generator().manual_seed(seed_for(params.seed, "gradcam"))
         chosen = stratified(test.labels.cpu(), p.images, generator).to(device)
     merit = explain.confidence_drop(
@@ -61,18 +63,6 @@ def main(params: Params, name: str, network: str) -> None:
     _draw(results, model, prepared, shown, p.classes, p.method)
     told = GradCam(**vars(merit), images=len(chosen), device=device_name(device))
     told.write(results / "metrics.json")
-
-
-def _image_of(prepared: Prepared, i: int, label: str, index: int) -> Tensor:
-    """Number of the test image `index` of class `label`, the i-th of gradcam.classes."""
-    from nas.pipeline.errors import UserError, unknown
-
-    if label not in prepared.classes:
-        raise UserError(f"gradcam.classes[{i}]: {unknown('class', label, prepared.classes)}")
-    of_class = (prepared.test.labels == prepared.classes.index(label)).nonzero().flatten()
-    if index >= len(of_class):
-        raise UserError(f"gradcam.index: {index} is too large: class {label} has {len(of_class)} test images")
-    return of_class[index]
 
 
 def _draw(results: Path, model: Model, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:

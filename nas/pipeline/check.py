@@ -6,7 +6,7 @@ from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.lock import LOCK
 from nas.pipeline.names import DATA
-from nas.pipeline.params import Params
+from nas.pipeline.params import GradCam, Params
 
 SMALLEST = {"cifar": 5, "imagenet": 33}  # pixels that a stem needs, as networks.network has it
 
@@ -32,13 +32,16 @@ def check_against_data(params: Params) -> None:
                 f"{section}.stem: {stem} is not allowed for images of {height}×{width} pixels (height×width): it needs "
                 f"at least {SMALLEST[stem]}×{SMALLEST[stem]}"
             )
-    p = params.gradcam
-    if not p.networks:
-        return
+    if params.gradcam.networks:
+        check_gradcam(params.gradcam, counts)
+
+
+def check_gradcam(p: GradCam, counts: dict[str, int]) -> None:
+    """Raise UserError where `p` asks for a class or for images that are not there; `counts`: test images a class."""
     for i, label in enumerate(p.classes):
         if label not in counts:
             raise UserError(f"gradcam.classes[{i}]: {unknown('class', label, counts)}")
         if p.index >= counts[label]:
             raise UserError(f"gradcam.index: {p.index} is too large: class {label} has {counts[label]} test images")
-    if p.images is not None and p.images > meta["test"]:
-        raise UserError(f"gradcam.images: {p.images} is more than the {meta['test']} test images there are")
+    if p.images is not None and p.images > (all_images := sum(counts.values())):
+        raise UserError(f"gradcam.images: {p.images} is more than the {all_images} test images there are")
