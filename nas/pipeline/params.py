@@ -139,6 +139,7 @@ class Search(CellTraining):
     channels: Count
     layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
     nodes: Count
+    nesterov: bool
     alpha_learning_rate: Positive
     alpha_betas: Annotated[list[Fraction], AfterValidator(_two)]
     alpha_weight_decay: NonNegative
@@ -147,6 +148,14 @@ class Search(CellTraining):
     def _cooled(self) -> Self:
         if self.tau_min > self.tau:
             raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true is not allowed: it needs a momentum above 0")
+        if self.nesterov and self.algorithm == "darts" and self.order == "second":
+            raise ValueError("nesterov: true is not allowed: DARTS's second order looks ahead by the usual momentum")
         return self
 
     def searches(self) -> list[Searched]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from nas.training.recipe import Recipe
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[dict[str, Tensor], Batch], Tensor]
 
+SETTLING = 50  # batches, of which batch norm's statistics are taken before a validation
+
 
 @dataclass(frozen=True)
 class AlphaRecipe:
@@ -31,7 +34,8 @@ class AlphaRecipe:
     ----------
     algorithm : "darts" or "gdas"
         All operations mixed by softmax(α) (DARTS), or one operation an edge drawn for every batch (GDAS: Dong & Yang,
-        2019, algorithm 1).
+        2019, algorithm 1). In each step DARTS moves α first, then the weights (its algorithm 1); GDAS's program the
+        weights first.
     order : "first" or "second"
         Of DARTS's gradient (section 2.3); GDAS's is of first order.
     tau, tau_min : float
@@ -60,6 +64,11 @@ class AlphaRecipe:
 
     def optimizer(self, alphas: Sequence[nn.Parameter]) -> Adam:
         return Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+
+    @property
+    def weights_first(self) -> bool:
+        """Whether a step moves the weights before α."""
+        return self.algorithm == "gdas"
 
     def temperature_at(self, epoch: int, epochs: int) -> float | None:
         """τ of `epoch` (from 0) of `epochs`; None for DARTS, which draws nothing."""
@@ -201,39 +210,45 @@ def search(
     loss, float32_loss = functional_loss(supernet, recipe.precision), functional_loss(supernet)
     start = softmax_weights(supernet, 0)
 
+    def alpha_step(weights_batch: Batch, alpha_batch: Batch) -> None:
+        if alpha_recipe.algorithm == "gdas" or alpha_recipe.order == "first":
+            gradients = first_order(loss, weights, alphas, alpha_batch)
+        else:
+            gradients = second_order(
+                loss,
+                weights,
+                alphas,
+                weights_batch,
+                alpha_batch,
+                xi=optimizer.param_groups[0]["lr"],
+                weight_decay=recipe.weight_decay,
+                momentum=recipe.momentum,
+                velocity=_velocity(optimizer, weights),
+                difference_loss=float32_loss,
+            )
+        for alpha, gradient in zip(alphas, gradients, strict=True):
+            alpha.grad = gradient
+        alpha_optimizer.step()
+
     def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
-        xi = optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch)
+        learning_rate = optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch)
         supernet.temperature = alpha_recipe.temperature_at(epoch, recipe.epochs)
         supernet.train()
         meter = Meter()
         # Halves of an odd number differ by an image, which can be a batch more.
-        pairs = zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False)
-        for weights_batch, alpha_batch in pairs:
-            if alpha_recipe.algorithm == "gdas" or alpha_recipe.order == "first":
-                gradients = first_order(loss, weights, alphas, alpha_batch)
-            else:
-                gradients = second_order(
-                    loss,
-                    weights,
-                    alphas,
-                    weights_batch,
-                    alpha_batch,
-                    xi=xi,
-                    weight_decay=recipe.weight_decay,
-                    momentum=recipe.momentum,
-                    velocity=_velocity(optimizer, weights),
-                    difference_loss=float32_loss,
-                )
-            for alpha, gradient in zip(alphas, gradients, strict=True):
-                alpha.grad = gradient
-            alpha_optimizer.step()
-            _weights_step(supernet, weights, optimizer, weights_batch, recipe, meter)
+        for batches in zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False):
+            if not alpha_recipe.weights_first:
+                alpha_step(*batches)
+            _weights_step(supernet, weights, optimizer, batches[0], recipe, meter)
+            if alpha_recipe.weights_first:
+                alpha_step(*batches)
             tick()
         train_loss, train_top1, _ = meter.means()
+        settle_statistics(supernet, weights_batches, recipe, seed=epoch_seed + 2)
         valid_loss, valid_top1, _ = evaluate(supernet, valid_batches, recipe)
         row = {
             "epoch": epoch + 1,
-            "learning_rate": xi,
+            "learning_rate": learning_rate,
             "train_loss": train_loss,
             "train_top1": train_top1,
             "valid_loss": valid_loss,
@@ -268,6 +283,39 @@ def _weights_step(
     nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)
     optimizer.step()
     meter.add(loss.detach(), logits, labels)
+
+
+@torch.no_grad()
+def settle_statistics(supernet: Supernet, batches: Batches, recipe: Recipe, *, seed: int) -> None:
+    """Set batch norm's statistics to those of the weights and of the mixture that a validation sees.
+
+    Running averages lag behind weights that still move fast, and with GDAS they are those of what was drawn, while the
+    strongest operations are validated. So mean and variance become the averages over the first `SETTLING` of `batches`
+    at the weights as they are. The weights' training reads none of them.
+
+    Parameters
+    ----------
+    supernet : Supernet
+        Its batch norms' statistics are replaced; it is in eval mode afterwards.
+    batches : Batches
+        Training images of the weights' half, augmented as in training: nothing is learned from the half of α.
+    recipe : Recipe
+    seed : int
+        Of the batches' order and augmentation.
+    """
+    supernet.eval()
+    norms = [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+    for count, (images, _) in enumerate(islice(batches.epoch(seed), SETTLING), start=1):
+        for norm in norms:
+            norm.momentum = 1 / count  # the running average becomes the mean over all batches so far
+        with autocast(images.device, recipe.precision):
+            supernet(images)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    supernet.eval()
 
 
 def _velocity(optimizer: SGD, weights: dict[str, nn.Parameter]) -> dict[str, Tensor] | None:

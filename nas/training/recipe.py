@@ -27,6 +27,8 @@ class Recipe:
     learning_rate, learning_rate_min : float
         At the first epoch, and what the cosine falls to.
     momentum, weight_decay : float
+    nesterov : bool, default False
+        Nesterov's momentum (Sutskever et al., 2013) in place of the usual one.
     gradient_clip : float
         The gradient is scaled down to this norm when it is longer.
     precision : 32 or "bf16"
@@ -44,6 +46,7 @@ class Recipe:
     gradient_clip: float
     precision: int | str
     milestones: Sequence[int] | None = None
+    nesterov: bool = False
 
     @classmethod
     def of(cls, settings: dict) -> Self:
@@ -58,4 +61,10 @@ class Recipe:
         return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * cosine
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> SGD:
-        return SGD(parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay)
+        return SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )

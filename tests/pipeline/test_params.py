@@ -369,6 +369,20 @@ def test_the_temperature_falls():
     assert refused("search.tau_min", 11.0) == message
 
 
+@pytest.mark.parametrize(
+    "changes, why",
+    [
+        ({"momentum": 0.0}, "it needs a momentum above 0"),
+        ({"order": "second"}, "DARTS's second order looks ahead by the usual momentum"),
+    ],
+)
+def test_nesterov_needs_a_momentum_and_no_second_order(changes, why):
+    tree = read(DEFAULT)
+    tree["search"] |= {"nesterov": True} | changes
+    assert told(lambda: check(tree)) == f"params.yaml: search.nesterov: true is not allowed: {why}"
+    check(tree | {"search": tree["search"] | {"momentum": 0.9, "algorithm": "gdas"}})  # which has no order
+
+
 @pytest.mark.parametrize("algorithm", ["darts", "gdas", "random"])
 def test_parameters_in_use_are_those_that_the_algorithm_heeds(algorithm):
     used = in_use(check(tree_with("search.algorithm", algorithm)).search)

@@ -11,7 +11,14 @@ from torch.func import functional_call
 from nas.data.batches import Batches
 from nas.networks import supernet as supernet_module
 from nas.networks.supernet import Supernet
-from nas.search.loop import AlphaRecipe, first_order, functional_loss, search, second_order
+from nas.search.loop import (
+    AlphaRecipe,
+    first_order,
+    functional_loss,
+    search,
+    second_order,
+    settle_statistics,
+)
 from nas.space.spaces import SearchSpace
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import seed_for
@@ -328,6 +335,61 @@ def test_validation_scores_are_those_of_the_whole_half_in_eval_mode() -> None:
     logits, labels = (torch.cat(both) for both in zip(*parts, strict=True))
     assert history[-1]["valid_loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert history[-1]["valid_top1"] == pytest.approx(100 * (logits.argmax(1) == labels).double().mean().item())
+
+
+@pytest.mark.parametrize("order", ["first", "second", "gdas"])
+def test_a_validation_normalises_by_the_statistics_of_what_it_validates(order: str) -> None:
+    """Not by running averages, which lag behind the weights: by the mean over the batches of the weights' half."""
+    supernet, _, _ = run(order, epochs=2)
+    seen: dict[str, list] = {}
+    for name, norm in supernet.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.train()  # and the supernet not: GDAS validates the strongest operations
+            parts = seen[name] = []
+            norm.register_forward_pre_hook(lambda _, inputs, parts=parts: parts.append(inputs[0].double()))
+    with torch.no_grad():
+        kept = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+        for images, _ in loaders()[0].epoch(seed_for(1, 1) + 2):
+            supernet(images)
+    used = {name: parts for name, parts in seen.items() if parts}
+    assert len(used) == len(seen) if order != "gdas" else 0 < len(used) < len(seen)
+    for name, parts in used.items():
+        assert len(parts) == 3
+        mean = sum(x.mean(dim=(0, 2, 3)) for x in parts) / 3
+        variance = sum(x.transpose(0, 1).flatten(1).var(dim=1) for x in parts) / 3
+        torch.testing.assert_close(kept[f"{name}.running_mean"].double(), mean, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(kept[f"{name}.running_var"].double(), variance, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_settling_takes_50_batches_at_most_and_leaves_the_batch_norms_as_they_were() -> None:
+    supernet = small_supernet()
+    norm = next(module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d))
+    settle_statistics(supernet, loaders(count=8 * 60)[0], RECIPE, seed=1)
+    assert norm.num_batches_tracked == 50
+    assert norm.momentum == 0.1
+    assert not any(module.training for module in supernet.modules())
+
+
+def test_gdas_moves_the_weights_before_alpha() -> None:
+    """As its program does: α's gradient is that at the weights of the same step, for operations drawn after theirs."""
+    supernet = small_supernet()
+    weights_half, alpha_half, _ = loaders(8)
+    recipe = Recipe(**(vars(RECIPE) | {"epochs": 1}))
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(algorithm="gdas"), seed=1)
+    reference = small_supernet()
+    reference.temperature = 10.0
+    optimizer = recipe.optimizer(reference.weights().values())
+    epoch_seed = seed_for(1, 0)
+    torch.manual_seed(epoch_seed)
+    images, labels = next(weights_half.epoch(epoch_seed))
+    nn.functional.cross_entropy(reference(images), labels).backward()
+    nn.utils.clip_grad_norm_(reference.weights().values(), recipe.gradient_clip)
+    optimizer.step()
+    images, labels = next(alpha_half.epoch(epoch_seed + 1))
+    expected = torch.autograd.grad(nn.functional.cross_entropy(reference(images), labels), reference.alphas())
+    for alpha, gradient in zip(supernet.alphas(), expected, strict=True):
+        assert gradient.abs().max() > 1e-4
+        torch.testing.assert_close(alpha.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_bf16_searches_and_keeps_weights_in_float32() -> None:

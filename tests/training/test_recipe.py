@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from nas.training.recipe import Recipe
 
@@ -31,3 +33,19 @@ def test_steps_divide_by_ten_at_each_milestone() -> None:
     recipe = replace(RECIPE, epochs=5, milestones=(1, 3))
     assert [recipe.learning_rate_at(t) for t in range(5)] == pytest.approx([0.05, 0.005, 0.005, 0.0005, 0.0005])
     assert {replace(RECIPE, milestones=()).learning_rate_at(t) for t in range(3)} == {0.05}
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_two_steps_with_momentum_by_their_formulas(nesterov: bool) -> None:
+    """Sutskever et al. (2013) as torch writes it: v ← μv + g, then w ← w − η(g + μv), or without Nesterov w − ηv."""
+    recipe = replace(RECIPE, nesterov=nesterov)
+    w = nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+    optimizer = recipe.optimizer([w])
+    expected, velocity = 2.0, 0.0
+    for gradient in (0.3, -0.7):
+        w.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+        g = gradient + 1e-3 * expected
+        velocity = 0.9 * velocity + g
+        expected -= 0.05 * (g + 0.9 * velocity if nesterov else velocity)
+        assert w.item() == pytest.approx(expected, rel=1e-12)
