@@ -16,6 +16,7 @@ def main(params: Params, name: str) -> None:
         DATA,
         seed=params.seed,
         image_size=p.image_size,
+        test_resize=p.test_resize,
         train_limit=p.train_limit,
         test_limit=p.test_limit,
         workers=cpus() if p.stream else 0,

@@ -23,8 +23,9 @@ def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
     from nas.training import loop
     from nas.training.recipe import Recipe, augmentation
 
-    p, prepared = context.params.pretrain, context.prepared
-    settings = context.settings(p, learning_rate_min=0.0, milestones=())  # the learning rate stays
+    p, prepared = context.params.pretrain[model], context.prepared
+    stays = p.cosine_epochs is None
+    settings = context.settings(p, learning_rate_min=0.0, milestones=() if stays else None, by_step=True)
     torch.manual_seed(context.seed)
     network = build(model, width=p.width, **fitting(prepared)).to(context.device)
     history = loop.train(

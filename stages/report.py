@@ -26,12 +26,16 @@ def in_use(search: Search) -> dict:
     return {key: value for key, value in search.model_dump(exclude={"spaces"}).items() if key not in idle}
 
 
+def _of_network(params: Params, model: str) -> dict:
+    """DNAL's parameters of one network."""
+    sections = {"pretrain": params.pretrain[model], "slim": params.slim.recipes[model]}
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()}
+
+
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
     """What the report shows of `networks`: (genotype, layers, seeds)."""
     s, p = params.search, params.evaluate
-    slim = params.slim.model_dump(exclude={"models", "penalties"})
-    dnal = {f"pretrain.{key}": value for key, value in params.pretrain.model_dump().items()}
-    dnal |= {f"slim.{key}": value for key, value in slim.items()}
+    dnal = {model: _of_network(params, model) for model in params.slim.models}
     return Contents(
         searches={searched.genotype(s.seeds): searched for searched in s.searches()},
         networks=networks,
@@ -41,7 +45,7 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
             "Data": params.data.model_dump(),
             "Search": in_use(params.search),
             "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
-            **({"DNAL": dnal} if params.slim.models else {}),
+            **{f"DNAL: {model}": recipe for model, recipe in dnal.items()},
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},
         },
         data=_described(params.data),

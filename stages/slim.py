@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nas.pipeline.errors import UserError
 from nas.pipeline.names import Pretrained, number
 from nas.pipeline.names import Slimmed as Named
-from nas.pipeline.params import Params
+from nas.pipeline.params import Params, SlimRecipe
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -27,11 +27,19 @@ class Slimmed(NamedTuple):
     built_from: dict  # arguments of ``backbones.build``
 
 
-def gate_recipe(params: Params, penalty: float) -> GateRecipe:
+def gate_recipe(params: Params, named: Named) -> GateRecipe:
     from nas.dnal.phases import GateRecipe
 
-    p = params.slim
-    return GateRecipe(p.gate_epochs, penalty, p.gate_learning_rate, p.gate_momentum, params.precision)
+    p = params.slim.recipes[named.backbone]
+    return GateRecipe(p.gate_epochs, named.penalty, p.gate_learning_rate, p.gate_momentum, params.precision)
+
+
+def schedule(recipe: SlimRecipe) -> dict:
+    """How the learning rate of phase 3 falls, as arguments of ``training.recipe.Recipe``."""
+    if recipe.cosine_start is None:
+        return {"milestones": recipe.milestones}
+    whole = recipe.cosine_start + recipe.epochs
+    return {"cosine_start": recipe.cosine_start, "cosine_epochs": whole, "by_step": True}
 
 
 def train(context: Context, named: Named) -> Slimmed:
@@ -45,16 +53,16 @@ def train(context: Context, named: Named) -> Slimmed:
     from nas.training.recipe import Recipe, augmentation
 
     params, prepared = context.params, context.prepared
-    p, recipe = params.pretrain, gate_recipe(params, named.penalty)
+    p, last, recipe = params.pretrain[named.backbone], params.slim.recipes[named.backbone], gate_recipe(params, named)
     weights = Pretrained(named.backbone).model
     built_from = {"name": named.backbone, "width": p.width} | phases.fitting(prepared)
     gated = build(**built_from).to(context.device)
     phases.restore(gated, weights)
     settings = context.settings(
         p,
-        epochs=params.slim.epochs,
-        milestones=params.slim.milestones,
+        epochs=last.epochs,
         learning_rate_min=0.0,
+        **schedule(last),
         gates=vars(recipe),
         pretrained=sha256(weights),
     )

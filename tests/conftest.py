@@ -35,8 +35,12 @@ TINY = {
         "epochs": 2,
         "batch_size": 32,
     },
-    "pretrain": {"width": 0.0625, "epochs": 1, "batch_size": 32},
-    "slim": {"models": ["vgg16_cifar"], "penalties": [0.0, 0.01], "gate_epochs": 2, "epochs": 2, "milestones": [1]},
+    "pretrain": {"vgg16_cifar": {"width": 0.0625, "epochs": 1, "batch_size": 32}},
+    "slim": {
+        "models": ["vgg16_cifar"],
+        "penalties": [0.0, 0.01],
+        "recipes": {"vgg16_cifar": {"gate_epochs": 2, "epochs": 2, "milestones": [1]}},
+    },
     "gradcam": {"networks": ["DARTS_V2-2-0"], "classes": ["0", "1"]},
 }
 
@@ -68,17 +72,21 @@ class Project:
         path = self.folder / "params.yaml"
         yaml = YAML()
         tree = yaml.load(path.read_text())
-        for name, value in sections.items():
-            if isinstance(value, dict):
-                tree[name].update(value)
-            else:
-                tree[name] = value
+        _update(tree, sections)
         with path.open("w") as file:
             yaml.dump(tree, file)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "-m", message)
+
+
+def _update(tree: dict, changes: dict) -> None:
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            _update(tree[name], value)
+        else:
+            tree[name] = value
 
 
 def make_project(folder: Path) -> Project:

@@ -37,9 +37,9 @@ class Batches:
     cutout
         Side of the square that `cutout` blanks, in pixels; 0 blanks none.
     resized_crop
-        Read a random part of each image, resized (as in `ImageFiles.stream`), in the place of its central square; it
-        takes the place of the random crop too, so `crop_padding` does nothing then. For data that are streamed: of
-        others no more than the central square is there.
+        Read a random part of each image, of at least this share of its area, and resize it (as in `ImageFiles.stream`),
+        in the place of its central square; None reads that. It takes the place of the random crop too, so
+        `crop_padding` does nothing then. For data that are streamed: of others no more than that square is there.
 
     Raises
     ------
@@ -59,10 +59,10 @@ class Batches:
         crop_padding: int = 0,
         flip: bool = False,
         cutout: int = 0,
-        resized_crop: bool = False,
+        resized_crop: float | None = None,
     ) -> None:
-        if resized_crop and not isinstance(images, ImageFiles):
-            raise UserError("resized_crop: true needs images that are streamed: set data.stream to true")
+        if resized_crop is not None and not isinstance(images, ImageFiles):
+            raise UserError(f"resized_crop: {resized_crop} needs images that are streamed: set data.stream to true")
         self.images, self.labels = images, labels
         self.batch_size = batch_size
         # On the device from the start: a copy a batch would make a GPU wait for the host.
@@ -87,11 +87,13 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(len(order), generator=generator, device=device)
         counts = [len(batch) for batch in order.split(self.batch_size)[: len(self)]]
-        batches = self._parts(order)
-        crop_seeds = None
+        batches, crops = self._parts(order), ()
         if self.resized_crop:
-            crop_seeds = self._parts(torch.randint(2**62, order.shape, generator=generator, device=device))
-        for count, index, images in zip(counts, batches, read_batches(self.images, batches, crop_seeds), strict=True):
+            crops = (
+                self._parts(torch.randint(2**62, order.shape, generator=generator, device=device)),
+                self.resized_crop,
+            )
+        for count, index, images in zip(counts, batches, read_batches(self.images, batches, *crops), strict=True):
             mine = sharing.begin_batch(count)
             yield self._augment(images, count, mine, generator), self.labels[index]
 

@@ -89,7 +89,15 @@ def _image_files(folder: Path, part: str, meta: dict[str, Any], digests: Tensor,
             f"data.root: {root} is no folder, but {folder} streams the images in it: put them back, or set data.root "
             "to the folder that has them"
         )
-    return ImageFiles(root, np.array(names, object), meta["image_size"], tuple(meta["shape"][1:]), digests, workers)
+    return ImageFiles(
+        root,
+        np.array(names, object),
+        meta["image_size"],
+        tuple(meta["shape"][1:]),
+        digests,
+        workers,
+        resize=meta["test_resize"] if part == "test" else None,
+    )
 
 
 def _load_checked(path: Path, meta: dict[str, Any], read: Callable[[Path], Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from nas.pipeline.errors import UserError, reason
 
 META_KEYS = {"name", "classes", "shape", "mean", "std", "train", "test", "test_per_class", "checksums"}
-STREAMED_KEYS = META_KEYS | {"root", "image_size"}
+STREAMED_KEYS = META_KEYS | {"root", "image_size", "test_resize"}
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _is_meta(meta: object) -> bool:
         and isinstance(meta["checksums"], dict)
         and set(meta["checksums"]) == set(file_names(meta))
         and isinstance(meta.get("root", ""), str)
-        and isinstance(meta.get("image_size"), int | None)
+        and all(isinstance(meta.get(key), int | None) for key in ("image_size", "test_resize"))
     )
 
 

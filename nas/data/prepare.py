@@ -29,6 +29,7 @@ def prepare(
     *,
     seed: int,
     image_size: int | None = None,
+    test_resize: int | None = None,
     train_limit: int | None = None,
     test_limit: int | None = None,
     workers: int = 0,
@@ -55,6 +56,9 @@ def prepare(
     image_size
         For folder alone: resize the shorter side to this many pixels and crop the centre. None leaves the
         images as they are, and they must all have one size.
+    test_resize
+        Resize the shorter side of test images to this many pixels instead, before their centre is cropped to
+        `image_size`: 256 for 224 is usual for ImageNet. Not of the training images that validate a search.
     train_limit
         Take this many training images, spread over the classes as evenly as the data allows. None takes
         all.
@@ -74,7 +78,7 @@ def prepare(
         raise UserError(f"data.image_size: {image_size} is for the data set folder alone; set it to null for {name}")
     if workers and name != "folder":
         raise UserError(f"data.stream: {name} is in memory; only the data set folder streams")
-    classes, all_train, all_test = read(name, Path(root).expanduser(), image_size, workers)
+    classes, all_train, all_test = read(name, Path(root).expanduser(), image_size, test_resize, workers)
     train = _limit(all_train, train_limit, "train", seed)
     test = _limit(all_test, test_limit, "test", seed)
     _check_trainable(classes, train, root)
@@ -83,7 +87,7 @@ def prepare(
         first = all_train.images.paths()[0]
         (train_files, counts), (test_files, _) = (split.images.survey(first) for split in (train, test))
         train, test = replace(train, images=train_files), replace(test, images=test_files)
-        meta |= {"root": str(root), "image_size": image_size}
+        meta |= {"root": str(root), "image_size": image_size, "test_resize": test_resize}
     else:
         counts = count_values(train.images)
     mean, std = mean_and_std(counts)

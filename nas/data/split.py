@@ -38,11 +38,11 @@ class Split:
 
 
 def read_batches(
-    images: Tensor | ImageFiles, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None
+    images: Tensor | ImageFiles, batches: Sequence[Tensor], *crops: Sequence[Tensor] | float | None
 ) -> Iterator[Tensor]:
-    """Yield the uint8 images of each of `batches` (indices, int64 b); `crop_seeds` as in `ImageFiles.stream`."""
+    """Yield the uint8 images of each of `batches` (indices, int64 b); `crops` as in `ImageFiles.stream`."""
     if isinstance(images, ImageFiles):
-        return images.stream(batches, crop_seeds)
+        return images.stream(batches, *crops)
     return (images[index] for index in batches)
 
 

@@ -51,11 +51,11 @@ Transform = Callable[[Image.Image], Image.Image]
 # Reading
 
 
-def centre_square(size: int | None) -> Transform:
-    """Resize the shorter side to `size` pixels and crop the centre; None changes nothing."""
+def centre_square(size: int | None, resize: int | None = None) -> Transform:
+    """Resize the shorter side to `resize` pixels, by default `size`, and crop the centre; None changes nothing."""
     from torchvision.transforms import v2  # takes seconds, and data that is prepared in memory needs none of it
 
-    return v2.Identity() if size is None else v2.Compose([v2.Resize(size), v2.CenterCrop(size)])
+    return v2.Identity() if size is None else v2.Compose([v2.Resize(resize or size), v2.CenterCrop(size)])
 
 
 def read_image(path: Path, transform: Transform) -> Tensor:
@@ -212,8 +212,8 @@ class ImageFiles:
         The folder that `names` are relative to.
     names
         str, N: an array of objects.
-    image_size
-        What `centre_square` brings each image to.
+    image_size, resize
+        What `centre_square` brings each image to, and by way of which size.
     size
         Height and width of all images after that.
     digests
@@ -231,6 +231,7 @@ class ImageFiles:
     digests: Tensor | None = None
     workers: int = 0
     device: torch.device = torch.device("cpu")
+    resize: int | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -254,6 +255,10 @@ class ImageFiles:
         """Where the images lie."""
         return [self.root / name for name in self.names]
 
+    def read(self, first: Path) -> Tensor:
+        """All images, by this process: `read_images`."""
+        return read_images(self.paths(), centre_square(self.image_size, self.resize), first, self.size)
+
     def survey(self, first: Path) -> tuple["ImageFiles", Tensor]:
         """Read each image once; return the files with their digests, and `count_values` of all images.
 
@@ -262,7 +267,9 @@ class ImageFiles:
         UserError
             An image is missing or damaged, or is not of the size of the one at `first`.
         """
-        work = functools.partial(_survey, transform=centre_square(self.image_size), first=first, size=self.size)
+        work = functools.partial(
+            _survey, transform=centre_square(self.image_size, self.resize), first=first, size=self.size
+        )
         paths = self.paths()
         chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
         counts, digests = torch.zeros(3, 256, dtype=torch.int64), []
@@ -273,11 +280,14 @@ class ImageFiles:
                 bar.update(len(of_files))
         return replace(self, digests=torch.cat(digests)), counts
 
-    def stream(self, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
+    def stream(
+        self, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None, smallest: float = 0.08
+    ) -> Iterator[Tensor]:
         """Yield the images of each of `batches` (indices, int64 b): uint8, b×3×H×W, on the device.
 
         With `crop_seeds` (int64 b each) an image is no central square but a random part, resized: v2.RandomResizedCrop,
-        which takes 8 to 100 % of the area at a ratio of 3/4 to 4/3. What it draws follows from the seed of the image.
+        which takes at least the share `smallest` of the area, at a ratio of 3/4 to 4/3. What it draws follows from the
+        seed of the image.
 
         Raises
         ------
@@ -286,7 +296,9 @@ class ImageFiles:
         """
         from torchvision.transforms import v2
 
-        transform = centre_square(self.image_size) if crop_seeds is None else v2.RandomResizedCrop(self.size)
+        transform = centre_square(self.image_size, self.resize)
+        if crop_seeds is not None:
+            transform = v2.RandomResizedCrop(self.size, scale=(smallest, 1))
         work = functools.partial(_read_batch, transform=transform, size=self.size)
         # A batch alone would wait for the start of a process.
         workers = self.workers if len(batches) > 1 else 0

@@ -58,7 +58,10 @@ class PadShortcut(nn.Module):
 
 
 def vgg16_cifar(num_classes: int, in_channels: int, width: float, image_size: int) -> nn.Module:
-    """VGG16 with batch norm and one hidden linear layer of 512; it pools only while the map has more than one pixel."""
+    """VGG16 with batch norm and one hidden linear layer of 512; it pools only while the map has more than one pixel.
+
+    The hidden layer has no gate, as in the published program for ImageNet: DNAL gates maps.
+    """
     layers: list[nn.Module] = []
     channels, pixels = in_channels, image_size
     for entry in VGG16:
@@ -70,7 +73,7 @@ def vgg16_cifar(num_classes: int, in_channels: int, width: float, image_size: in
             layers.append(nn.MaxPool2d(2))
             pixels //= 2
     hidden = _scaled(512, width)
-    head = [nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), Gate(hidden), nn.ReLU(inplace=True)]
+    head = [nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head, nn.Linear(hidden, num_classes)]
     return _initialised(nn.Sequential(*layers))
 
@@ -125,7 +128,11 @@ def proxylessnas(num_classes: int, in_channels: int, width: float, image_size: i
             candidates = [_mbconv(channels, outputs, k, e, stride, expand=True) for k in (3, 5, 7) for e in (3, 6)]
             layers.append(Sum(*candidates, nn.Identity()) if repeat else Sum(*candidates))
             channels = outputs
-    return _initialised(nn.Sequential(*layers, *_mobile_head(channels, num_classes, width)))
+    network = nn.Sequential(*layers, *_mobile_head(channels, num_classes, width))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3  # as in the published supernet
+    return _initialised(network)
 
 
 def _mbconv(inputs: int, outputs: int, kernel: int, expansion: int, stride: int, *, expand: bool) -> nn.Module:
@@ -189,9 +196,10 @@ def _initialised(network: nn.Module) -> nn.Module:
 def _from_torchvision(
     name: str, gated: Callable[[str], bool], num_classes: int, in_channels: int, width: float, image_size: int
 ) -> nn.Module:
-    """torchvision's network of that name, with a gate behind each batch norm whose name `gated` accepts.
+    """torchvision's network of that name, without dropout, with a gate behind each batch norm that `gated` accepts.
 
-    Its weights are drawn by torchvision, or by `_initialised` where its channels are not torchvision's.
+    Its weights are drawn by torchvision, or by `_initialised` where its channels are not torchvision's. VGG's two
+    hidden linear layers get a batch norm each, in dropout's place (both as in DNAL's published programs).
     """
     import torchvision  # takes a second, and only these networks need it
 
@@ -202,7 +210,13 @@ def _from_torchvision(
         with torch.device("meta"):  # no memory for layers that are all made anew
             network = make()
         network = _initialised(_resized(network, in_channels, width))
+    if name == "vgg16_bn":
+        first, second, last = (layer for layer in network.classifier if isinstance(layer, nn.Linear))
+        hidden = [(linear, nn.BatchNorm1d(linear.out_features), nn.ReLU(inplace=True)) for linear in (first, second)]
+        network.classifier = nn.Sequential(*hidden[0], *hidden[1], last)
     for path, module in list(network.named_modules()):
+        if isinstance(module, nn.Dropout):
+            network.set_submodule(path, nn.Identity())
         if isinstance(module, nn.BatchNorm2d) and gated(path):
             network.set_submodule(path, nn.Sequential(module, Gate(module.num_features)))
     return network
@@ -262,9 +276,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet56": Backbone(resnet56, 32),
     "mobilenet_v2_cifar": Backbone(mobilenet_v2_cifar, 32),
     "vgg16_bn": Backbone(partial(_from_torchvision, "vgg16_bn", lambda path: True), 224, smallest=32),
-    "resnet50": Backbone(
-        partial(_from_torchvision, "resnet50", lambda path: path.startswith("layer") and "downsample" not in path), 224
-    ),
+    "resnet50": Backbone(partial(_from_torchvision, "resnet50", lambda path: "downsample" not in path), 224),
     "mobilenet_v2": Backbone(partial(_from_torchvision, "mobilenet_v2", _in_mobilenet_v2), 224),
     "proxylessnas": Backbone(proxylessnas, 224),
 }

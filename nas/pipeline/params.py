@@ -8,7 +8,7 @@ import re
 import subprocess
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ from nas.space.spaces import SPACES, find
 
 PATH = Path("params.yaml")
 PRESETS = Path("presets")
+BY_NETWORK = ("pretrain", "slim.recipes")  # mappings that an overlay replaces whole: a network takes no other's recipe
 
 
 def _known_space(name: str) -> str:
@@ -68,7 +69,9 @@ Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Space = Annotated[str, AfterValidator(_known_space)]
+Backbone = Literal[BACKBONES]
 Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_with_a_point)]
 
 
@@ -86,14 +89,24 @@ class Data(Section):
     name: Literal[tuple(READERS)]
     root: Annotated[str, Field(min_length=1), AfterValidator(_spelled_out)]
     image_size: Count | None
+    test_resize: Count | None
     train_limit: Annotated[int, Field(ge=4, le=LARGEST)] | None  # two images for each half of the search
     test_limit: Count | None
     stream: bool
 
     @model_validator(mode="after")
-    def _streamed(self) -> Self:
+    def _fitting(self) -> Self:
         if self.stream and self.name != "folder":
             raise ValueError(f"stream: true is not allowed: must be false for {self.name}; folder alone streams")
+        if self.test_resize is not None and self.image_size is None:
+            raise ValueError(
+                f"test_resize: {self.test_resize} is not allowed: it needs image_size, which is cut out of it"
+            )
+        if self.test_resize is not None and self.test_resize < self.image_size:
+            raise ValueError(
+                f"test_resize: {self.test_resize} is not allowed: must be at least image_size ({self.image_size}), "
+                "which is cut out of it"
+            )
         return self
 
 
@@ -105,8 +118,8 @@ class Training(Section):
     learning_rate: Positive
     momentum: Fraction
     weight_decay: NonNegative
-    gradient_clip: Positive
-    resized_crop: bool
+    gradient_clip: Positive | None
+    resized_crop: Share | None
     crop_padding: Natural
     flip: bool
     cutout: Natural
@@ -181,19 +194,43 @@ class Evaluate(CellTraining):
 
 
 class Pretrain(Training):
-    """DNAL's first phase, whose recipe the third goes on with."""
+    """DNAL's first phase of one network, whose recipe the third goes on with."""
 
     width: Positive
+    cosine_epochs: Count | None
+
+    @model_validator(mode="after")
+    def _annealed(self) -> Self:
+        if self.cosine_epochs is not None and self.cosine_epochs < self.epochs:
+            raise ValueError(
+                f"cosine_epochs: {self.cosine_epochs} is not allowed: must be at least epochs ({self.epochs})"
+            )
+        return self
 
 
-class Slim(Section):
-    models: _list_of(Literal[BACKBONES])
-    penalties: _list_of(Penalty)
+class SlimRecipe(Section):
+    """DNAL's second and third phase of one network."""
+
     gate_epochs: Count
     gate_learning_rate: Positive
     gate_momentum: Fraction
     epochs: Count
     milestones: _list_of(Count)
+    cosine_start: Natural | None
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.milestones and self.cosine_start is not None:
+            raise ValueError(
+                f"cosine_start: {self.cosine_start} is not allowed: must be null with milestones, or milestones empty"
+            )
+        return self
+
+
+class Slim(Section):
+    models: _list_of(Backbone)
+    penalties: _list_of(Penalty)
+    recipes: dict[Backbone, SlimRecipe]
 
     def networks(self) -> list[Slimmed]:
         """Every slimmed network that the lists span."""
@@ -221,14 +258,20 @@ class Params(Section):
     data: Data
     search: Search
     evaluate: Evaluate
-    pretrain: Pretrain
+    pretrain: dict[Backbone, Pretrain]
     slim: Slim
     gradcam: GradCam
 
+    def trainings(self) -> dict[str, Training]:
+        """Every section that says how weights are trained, by its key."""
+        return {"search": self.search, "evaluate": self.evaluate} | {
+            f"pretrain.{model}": recipe for model, recipe in self.pretrain.items()
+        }
+
     @model_validator(mode="after")
     def _shared(self) -> Self:
-        for section in ("search", "evaluate", "pretrain"):
-            size, processes = getattr(self, section).batch_size, self.devices * self.nodes
+        for section, training in self.trainings().items():
+            size, processes = training.batch_size, self.devices * self.nodes
             if size < processes:
                 raise ValueError(
                     f"{section}.batch_size: {size} is not allowed: must be at least devices · nodes ({processes}), "
@@ -238,8 +281,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _crops(self) -> Self:
-        for section in ("search", "evaluate", "pretrain"):
-            training = getattr(self, section)
+        for section, training in self.trainings().items():
             if training.resized_crop and training.crop_padding:
                 raise ValueError(
                     f"{section}.crop_padding: {training.crop_padding} is not allowed: must be 0 with resized_crop, "
@@ -247,9 +289,20 @@ class Params(Section):
                 )
             if training.resized_crop and not (self.data.stream and self.data.image_size):
                 raise ValueError(
-                    f"{section}.resized_crop: true is not allowed: it needs images streamed from a folder "
-                    "(data.stream: true) and data.image_size"
+                    f"{section}.resized_crop: {training.resized_crop} is not allowed: it needs images streamed from a "
+                    "folder (data.stream: true) and data.image_size"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _recipes(self) -> Self:
+        for i, model in enumerate(self.slim.models):
+            for key, recipes in (("pretrain", self.pretrain), ("slim.recipes", self.slim.recipes)):
+                if model not in recipes:
+                    raise ValueError(
+                        f"slim.models[{i}]: {model} has no recipe: write {key}.{model}, "
+                        "as presets/dnal_cifar10.yaml does"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -318,6 +371,7 @@ _MESSAGES = {
     "list_type": "must be a list: [a, b]",
     "model_type": "must be a section of keys",
     "model_attributes_type": "must be a section of keys",
+    "dict_type": "must be a section of keys",
     "greater_than_equal": "must be at least {ge:.12g}",
     "greater_than": "must be greater than {gt:.12g}",
     "less_than": "must be less than {lt:.12g}",
@@ -333,6 +387,8 @@ def _explain(error: dict) -> str:
     """One line for one of pydantic's errors."""
     location = [part for part in error["loc"] if part not in ("int", "none")]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if location[-1:] == ["[key]"]:  # of a mapping by network
+        return f"{'.'.join(location[:-2])}: {unknown('network', location[-2], BACKBONES)}"
     if error["type"] in ("extra_forbidden", "invalid_key"):
         section = _section(location[:-1])
         return f"{key}: {unknown('key', location[-1], section.model_fields)}"
@@ -365,7 +421,8 @@ def _shown(value: object) -> str:
 def _section(location: list) -> type[Section]:
     section = Params
     for part in location:
-        section = section.model_fields[part].annotation
+        recipes = get_args(section)  # of a mapping by network: the keys' type and the values'
+        section = recipes[1] if recipes else section.model_fields[part].annotation
     return section
 
 
@@ -405,18 +462,26 @@ def _preset_tree(name: str, above: list[str], yaml: Any) -> Any:
     if not isinstance(found, dict):
         raise UserError(f"{file}: must hold keys of presets/default.yaml, not {_shown(found)}")
     tree = _preset_tree(found.pop("extends", "default"), [*above, name], yaml)
-    _overlay(tree, found, f"{file}: ")
+    _overlay(tree, found, file)
     return tree
 
 
-def _overlay(tree: Any, changes: dict, where: str) -> None:
+def _overlay(tree: Any, changes: dict, file: Path, section: str = "") -> None:
     for key, value in changes.items():
+        name = f"{section}{key}"
         if key not in tree:
-            raise UserError(f"{where}{key}: {unknown('key', key, tree)}")
-        if isinstance(value, dict) and isinstance(tree[key], dict):
-            _overlay(tree[key], value, f"{where}{key}.")
+            raise UserError(f"{file}: {name}: {unknown('key', key, tree)}")
+        if isinstance(value, dict) and isinstance(tree[key], dict) and name not in BY_NETWORK:
+            _overlay(tree[key], value, file, f"{name}.")
         else:
-            tree[key] = list(value) if isinstance(value, list) else value  # a plain list is written an item a line
+            tree[key] = _block(value)
+
+
+def _block(value: Any) -> Any:
+    """`value` with plain lists, which are written an item a line."""
+    if isinstance(value, dict):
+        value.update({key: _block(inner) for key, inner in value.items()})
+    return list(value) if isinstance(value, list) else value
 
 
 def _uncommitted(path: Path) -> bool:

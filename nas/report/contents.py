@@ -13,26 +13,21 @@ from nas.report.published import pibconv as published
 
 @dataclass(frozen=True)
 class Slimmed:
-    """What DNAL's section shows: backbones, penalties λ_a, and pretrain's and slim's parameters by name."""
+    """What DNAL's section shows: backbones, penalties λ_a, and of each backbone pretrain's and slim's parameters."""
 
     models: Sequence[str]
     penalties: Sequence[float]
-    recipe: Mapping[str, object]
+    recipes: Mapping[str, Mapping[str, object]]
 
     @property
     def networks(self) -> list[names.Slimmed]:
         """One for each backbone and penalty."""
         return [names.Slimmed(model, penalty) for model in self.models for penalty in self.penalties]
 
-    @property
-    def cost(self) -> str:
-        """Epochs of the three phases, as the paper's column "search cost" has them."""
-        return f"{self.recipe['pretrain.epochs']}+{self.recipe['slim.gate_epochs']}+{self.recipe['slim.epochs']}"
-
-    @property
-    def dense_cost(self) -> str:
-        """`cost` of the dense network, which has no second phase."""
-        return f"{self.recipe['pretrain.epochs']}+0+{self.recipe['slim.epochs']}"
+    def cost(self, model: str, *, dense: bool = False) -> str:
+        """Epochs of the three phases, as the paper's column "search cost" has them; a dense network has no second."""
+        recipe = self.recipes[model]
+        return f"{recipe['pretrain.epochs']}+{0 if dense else recipe['slim.gate_epochs']}+{recipe['slim.epochs']}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from nas.space.genotypes import weight_rows
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
-from nas.training.loop import Meter, cross_entropy, evaluate, run_epochs
+from nas.training.loop import Meter, clip, cross_entropy, evaluate, run_epochs
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
@@ -280,7 +280,7 @@ def _weights_step(
     gradients = sharing.mean(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
     for weight, gradient in zip(weights.values(), gradients, strict=True):
         weight.grad = gradient
-    nn.utils.clip_grad_norm_(weights.values(), recipe.gradient_clip)
+    clip(weights.values(), recipe)
     optimizer.step()
     meter.add(loss.detach(), logits, labels)
 

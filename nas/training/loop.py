@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits, labels)
     total = nn.functional.cross_entropy(logits, labels, reduction="sum")
     return total / sharing.mean_count(len(labels), labels.device).to(total.dtype)
+
+
+def clip(parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
+    """Scale the gradients down to the recipe's norm, if it has one and they are longer together."""
+    if recipe.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
 
 
 class Meter:
@@ -154,12 +160,12 @@ def train(
     checkpoint = Checkpoint(name, key, network=network, optimizer=optimizer) if key else None
 
     def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(epoch)
         network.train()
         network.drop_path = drop_path * epoch / recipe.epochs
         meter = Meter()
-        for images, labels in train_batches.epoch(epoch_seed):
+        for step, (images, labels) in enumerate(train_batches.epoch(epoch_seed)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(epoch, step / len(train_batches))
             with autocast(images.device, recipe.precision):
                 logits, auxiliary_logits = network(images) if auxiliary_weight else (network(images), None)
             loss = objective = cross_entropy(logits, labels)
@@ -168,7 +174,7 @@ def train(
             optimizer.zero_grad()
             objective.backward()
             distributed.average_gradients(network.parameters())
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
+            clip(network.parameters(), recipe)
             optimizer.step()
             meter.add(loss.detach(), logits, labels)
             tick()

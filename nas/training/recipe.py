@@ -11,7 +11,7 @@ from torch.optim import SGD
 from nas.pipeline.params import Training
 
 
-def augmentation(section: Training) -> dict[str, bool | int]:
+def augmentation(section: Training) -> dict[str, bool | float | None]:
     """What `nas.data.batches.Batches` does to training images, as its arguments."""
     names = ("resized_crop", "crop_padding", "flip", "cutout")
     return {"shuffle": True} | {name: getattr(section, name) for name in names}
@@ -29,13 +29,18 @@ class Recipe:
     momentum, weight_decay : float
     nesterov : bool, default False
         Nesterov's momentum (Sutskever et al., 2013) in place of the usual one.
-    gradient_clip : float
-        The gradient is scaled down to this norm when it is longer.
+    gradient_clip : float or None
+        The gradient is scaled down to this norm when it is longer; None clips nothing.
     precision : 32 or "bf16"
         32 is IEEE float32, without TF32. bf16 computes matrix products and convolutions in bfloat16; weights stay in
         float32.
     milestones : sequence of int, optional
         Divide the learning rate by 10 before each of these epochs (from 0), in place of the cosine. () keeps it.
+    cosine_start : int, default 0
+    cosine_epochs : int, optional
+        The training is a part of a cosine of `cosine_epochs` (default: its own) from `cosine_start` on.
+    by_step : bool, default False
+        The cosine falls at every step, in place of every epoch.
     """
 
     epochs: int
@@ -43,21 +48,28 @@ class Recipe:
     learning_rate_min: float
     momentum: float
     weight_decay: float
-    gradient_clip: float
+    gradient_clip: float | None
     precision: int | str
     milestones: Sequence[int] | None = None
     nesterov: bool = False
+    cosine_start: int = 0
+    cosine_epochs: int | None = None
+    by_step: bool = False
 
     @classmethod
     def of(cls, settings: dict) -> Self:
         """The recipe that `settings` holds under the names of its fields, among others."""
         return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Of `epoch` (from 0), in steps or by SGDR's cosine without restarts (Loshchilov & Hutter, 2017, eq. 5)."""
+    def learning_rate_at(self, epoch: int, done: float = 0.0) -> float:
+        """Of `epoch` (from 0), in steps or by SGDR's cosine without restarts (Loshchilov & Hutter, 2017, eq. 5).
+
+        `done` is the share of the epoch's steps that are behind, which `by_step` heeds.
+        """
         if self.milestones is not None:
             return self.learning_rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
-        cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        at = self.cosine_start + epoch + (done if self.by_step else 0)
+        cosine = (1 + math.cos(math.pi * at / (self.cosine_epochs or self.epochs))) / 2
         return self.learning_rate_min + (self.learning_rate - self.learning_rate_min) * cosine
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> SGD:

@@ -26,7 +26,7 @@ from nas.pipeline.files import sha256
 
 SIZE = 12
 AUGMENTED = {"shuffle": True, "crop_padding": 2, "flip": True, "cutout": 4}
-RESIZED = {"shuffle": True, "flip": True, "cutout": 4, "resized_crop": True}
+RESIZED = {"shuffle": True, "flip": True, "cutout": 4, "resized_crop": 0.08}
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_images_of_one_size_need_no_image_size(pictures_copy, tmp_path):
     streamed = prepared(pictures_copy, tmp_path / "streamed", 2, image_size=None)
     assert streamed.shape == memory.shape == (3, 6, 9)
     assert all_equal(epoch(streamed, streamed.train), epoch(memory, memory.train))
-    assert epoch(streamed, streamed.train, resized_crop=True)[0].shape == (21, 3, 6, 9)
+    assert epoch(streamed, streamed.train, resized_crop=0.08)[0].shape == (21, 3, 6, 9)
 
 
 def test_mean_and_std_are_those_of_numpy(folder):
@@ -279,7 +279,8 @@ def test_epochs_may_run_side_by_side_and_again(folder):
         assert all_equal(other, expected[1])
 
 
-def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch):
+@pytest.mark.parametrize("share", [0.08, 0.2])
+def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch, share):
     boxes = []
     make_params = v2.RandomResizedCrop.make_params
 
@@ -290,7 +291,7 @@ def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch):
     monkeypatch.setattr(v2.RandomResizedCrop, "make_params", record)
     streamed = load(folder, "cpu")
     # What crops the padded image has no part in it.
-    images, _ = epoch(streamed, streamed.train, resized_crop=True, crop_padding=3)
+    images, _ = epoch(streamed, streamed.train, resized_crop=share, crop_padding=3)
     paths = sorted((pictures / "train").rglob("*.*"))
     expected = [
         v2.functional.resized_crop(Image.open(path).convert("RGB"), **box, size=[SIZE, SIZE])
@@ -305,6 +306,46 @@ def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch):
     assert len({round(share, 6) for share in shares}) > 18
 
 
+@pytest.mark.parametrize("share", [0.08, 0.2, 0.9])
+def test_resized_crop_takes_at_least_its_share_of_the_area(tmp_path, share):
+    """Over 700 draws; a whole picture has more pixels than its crop loses by rounding."""
+    for part in ("train", "test"):
+        for name in ("ant", "bee"):
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / part / name / "0.png")
+            Image.fromarray(pixels).save(tmp_path / "pictures" / part / name / "1.png")
+    shares = []
+    streamed = prepared(tmp_path / "pictures", tmp_path / "out", 1, load_workers=0)
+    make_params = v2.RandomResizedCrop.make_params
+
+    def record(self, inputs):
+        box = make_params(self, inputs)
+        shares.append(box["height"] * box["width"] / (300 * 400))
+        return box
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(v2.RandomResizedCrop, "make_params", record)
+        for seed in range(175):
+            epoch(streamed, streamed.train, seed, resized_crop=share)
+    assert len(shares) == 700
+    assert share - 0.01 < min(shares) < share + 0.05
+    assert max(shares) > 0.9
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_images_are_resized_before_their_centre_is_cut(pictures, tmp_path, workers):
+    """torchvision's reference for ImageNet: 256, then the centre of 224. Training images are not."""
+    data = prepared(pictures, tmp_path / "out", workers, test_resize=15)
+    for split, part, resize in ((data.test, "test", 15), (data.train, "train", SIZE)):
+        files = [Image.open(path).convert("RGB") for path in sorted((pictures / part).rglob("*.*"))]
+        cut = [v2.Compose([v2.Resize(resize), v2.CenterCrop(SIZE)])(image) for image in files]
+        expected = torch.stack([reference.pil_to_tensor(image) for image in cut])
+        assert torch.equal(split.take(torch.arange(len(files))), expected)
+    half = data.train.part(1)
+    assert torch.equal(half.take(torch.arange(len(half.labels))), expected[data.train.half == 1])
+
+
 def test_each_image_and_epoch_has_a_crop_of_its_own(pictures_copy, tmp_path):
     source = Image.open(pictures_copy / "train" / "ant" / "0.jpg").convert("RGB")
     for path in pictures_copy.rglob("*.png"):
@@ -313,14 +354,14 @@ def test_each_image_and_epoch_has_a_crop_of_its_own(pictures_copy, tmp_path):
     alike = [i for i, name in enumerate(streamed.train.images.names) if name.endswith("png")]
     split = Split(streamed.train.images[torch.tensor(alike)], streamed.train.labels[alike])
     assert len(epoch(streamed, split)[0].unique(dim=0)) == 1
-    images = torch.cat([epoch(streamed, split, seed, resized_crop=True)[0] for seed in (0, 1)])
+    images = torch.cat([epoch(streamed, split, seed, resized_crop=0.08)[0] for seed in (0, 1)])
     assert len(images.unique(dim=0)) == 2 * len(alike)
 
 
 def test_resized_crop_needs_the_files(pictures, tmp_path):
     memory = prepared(pictures, tmp_path / "memory", 0)
-    run = lambda: memory.batches(memory.train, batch_size=4, resized_crop=True)  # noqa: E731
-    fails("resized_crop: true ", "set data.stream to true", run=run)
+    run = lambda: memory.batches(memory.train, batch_size=4, resized_crop=0.08)  # noqa: E731
+    fails("resized_crop: 0.08 ", "set data.stream to true", run=run)
 
 
 # Images that are gone, or not what they were

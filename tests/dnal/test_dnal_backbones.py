@@ -20,7 +20,7 @@ BASELINES = {
     "vgg16_cifar": (32, 10, "14.9919", "313.46"),
     "resnet56": (32, 10, "0.8530", "125.49"),
     "mobilenet_v2_cifar": (32, 10, "2.2969", "91.15"),
-    "vgg16_bn": (224, 1000, "138.3660", "15470.26"),
+    "vgg16_bn": (224, 1000, "138.3824", "15470.26"),  # 138.3660 without its two BatchNorm1d, as the paper counts
     "resnet50": (224, 1000, "25.5570", "4089.18"),
     "mobilenet_v2": (224, 1000, "3.5049", "300.77"),
     "proxylessnas": (224, 1000, "16.0342", "2260.35"),  # 16.0949 with the gates, see below
@@ -30,11 +30,11 @@ BLOCKS = [16, *[24] * 2, *[32] * 3, *[64] * 4, *[96] * 3, *[160] * 3, 320]
 LAYERS = [16, *[24] * 4, *[40] * 4, *[80] * 4, *[96] * 4, *[192] * 4, 320]
 MOBILENET_V2_GATES = (2 * 17 + 1, (32 + 16) + 6 * sum(BLOCKS[:-1]) + sum(BLOCKS[1:]) + 1280)
 GATES = {  # how many, and the channels of all of them
-    "vgg16_cifar": (13 + 1, 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512 + 512),
+    "vgg16_cifar": (13, 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512),
     "resnet56": (54, 18 * (16 + 32 + 64)),
     "mobilenet_v2_cifar": MOBILENET_V2_GATES,
     "vgg16_bn": (13, 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512),
-    "resnet50": (48, 6 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)),
+    "resnet50": (1 + 48, 64 + 6 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)),
     "mobilenet_v2": MOBILENET_V2_GATES,
     "proxylessnas": (2 * (1 + 6 * 21) + 1, (32 + 16) + 3 * (3 + 6) * sum(LAYERS[:-1]) + 6 * sum(LAYERS[1:]) + 1280),
 }
@@ -89,12 +89,38 @@ def test_the_papers_supernet_is_counted_with_its_gates():
     assert f"{sum(p.numel() for p in abstract('proxylessnas').parameters()) / 1e6:.4f}" == "16.0949"
 
 
+def test_the_papers_vgg16_is_counted_without_the_batch_norms_of_its_linear_layers():
+    network = abstract("vgg16_bn")
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert [norm.num_features for norm in norms] == [4096, 4096]
+    counted = sum(p.numel() for p in plain(network).parameters()) - 2 * 2 * 4096
+    assert f"{counted / 1e6:.4f}" == "138.3660"
+
+
+@each
+def test_no_network_has_dropout_and_the_supernets_batch_norms_have_an_epsilon_of_their_own(name):
+    modules = list(abstract(name).modules())
+    assert not any(isinstance(module, nn.Dropout) for module in modules)
+    norms = {module.eps for module in modules if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    assert norms == {1e-3 if name == "proxylessnas" else 1e-5}
+
+
+@each
+def test_linear_layers_have_no_gate(name):
+    network = abstract(name)
+    modules = dict(network.named_modules())
+    for node in Tracer().trace(network).nodes:
+        if isinstance(modules.get(str(node.target)), Gate):
+            (norm,) = node.all_input_nodes
+            assert isinstance(modules[norm.target], nn.BatchNorm2d)
+
+
 def ungated(name: str, path: str, stem: bool, depthwise: bool, projection: bool, head: bool) -> bool:
     """Whether the convolution at `path` has no gate, by the paper's rule for its kind of network."""
     if "vgg" in name:
         return False
     if "resnet" in name:
-        return stem or "downsample" in path
+        return (stem and name == "resnet56") or "downsample" in path
     return not (depthwise or projection or head)
 
 
@@ -220,14 +246,20 @@ def test_vgg_pools_while_there_is_more_than_one_pixel(size, pools):
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_open_gates_leave_torchvisions_output(name):
+    """VGG16's with a batch norm behind each hidden linear layer."""
     torch.manual_seed(0)
     network = build(name, num_classes=1000).eval()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     with torch.device("meta"):
-        reference = torchvision.models.get_model(name).eval()
+        reference = torchvision.models.get_model(name)
+        if name == "vgg16_bn":
+            reference.classifier[2], reference.classifier[5] = nn.Identity(), nn.Identity()  # dropout
+            for place in (0, 3):
+                reference.classifier[place] = nn.Sequential(reference.classifier[place], nn.BatchNorm1d(4096))
+        reference.eval()
     ours = plain(network).state_dict()
     assert len(ours) == len(reference.state_dict())
     reference.load_state_dict(dict(zip(reference.state_dict(), ours.values(), strict=True)), assign=True)

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from nas.__main__ import main
 from nas.pipeline import params
+from nas.pipeline import params
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
 from stages.report import in_use
@@ -81,7 +82,8 @@ def test_every_preset_is_valid(name, monkeypatch, tmp_path):
         name = overlays[-1].pop("extends", None)
     for overlay in reversed(overlays):
         for key, value in overlay.items():
-            expected[key] = expected[key] | value if isinstance(value, dict) else value
+            merged = isinstance(value, dict) and key != "pretrain"  # whose recipes are replaced all together
+            expected[key] = expected[key] | value if merged else value
     assert load(path).model_dump() == expected
 
 
@@ -178,16 +180,21 @@ INTEGERS = {
     "evaluate.batch_size": 2,
     "evaluate.crop_padding": 0,
     "evaluate.cutout": 0,
-    "pretrain.epochs": 1,
-    "pretrain.batch_size": 2,
-    "pretrain.crop_padding": 0,
-    "pretrain.cutout": 0,
-    "slim.gate_epochs": 1,
-    "slim.epochs": 1,
+    "pretrain.vgg16_cifar.epochs": 1,
+    "pretrain.vgg16_cifar.batch_size": 2,
+    "pretrain.vgg16_cifar.crop_padding": 0,
+    "pretrain.vgg16_cifar.cutout": 0,
+    "slim.recipes.vgg16_cifar.gate_epochs": 1,
+    "slim.recipes.vgg16_cifar.epochs": 1,
     "gradcam.index": 0,
     "gradcam.images": 1,
 }
-MAY_BE_NULL = ("data.image_size", "data.train_limit", "data.test_limit", "gradcam.images")
+BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
+MAY_BE_NULL = (
+    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "gradcam.images"),
+    *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
+    *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
+)
 NO_NUMBER = ["0.1", "1e-4", "", True, False, None, [0.1], {"a": 1}]
 POSITIVE = [
     "search.learning_rate",
@@ -197,10 +204,10 @@ POSITIVE = [
     "search.tau_min",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
-    "pretrain.width",
-    "pretrain.learning_rate",
-    "pretrain.gradient_clip",
-    "slim.gate_learning_rate",
+    "pretrain.vgg16_cifar.width",
+    "pretrain.vgg16_cifar.learning_rate",
+    "pretrain.vgg16_cifar.gradient_clip",
+    "slim.recipes.vgg16_cifar.gate_learning_rate",
     "gradcam.removed",
 ]
 NOT_NEGATIVE = [
@@ -210,10 +217,10 @@ NOT_NEGATIVE = [
     "evaluate.learning_rate_min",
     "evaluate.weight_decay",
     "evaluate.auxiliary",
-    "pretrain.weight_decay",
+    "pretrain.vgg16_cifar.weight_decay",
 ]
 FRACTIONS = [
-    *("search.momentum", "evaluate.momentum", "evaluate.drop_path", "pretrain.momentum", "slim.gate_momentum"),
+    *("search.momentum", "evaluate.momentum", "evaluate.drop_path", "pretrain.vgg16_cifar.momentum", "slim.recipes.vgg16_cifar.gate_momentum"),
 ]
 
 
@@ -223,7 +230,7 @@ def shown(value):
     return repr(value)
 
 
-@pytest.mark.parametrize("key", INTEGERS)
+@pytest.mark.parametrize("key", [*INTEGERS, *BOUND])
 def test_what_is_no_integer(key):
     for value in NO_INTEGER:
         if value is not None or key not in MAY_BE_NULL:
@@ -240,11 +247,10 @@ def test_an_integer_out_of_range(key, least):
     assert refused(key, 10**30) == f"params.yaml: {key}: {10**30} is not allowed: must be at most {most}"
 
 
-@pytest.mark.parametrize("section", ["search", "evaluate", "pretrain"])
+@pytest.mark.parametrize("section", ["search", "evaluate", "pretrain.vgg16_cifar"])
 def test_a_batch_that_is_too_small_for_all_processes(section):
-    tree = read(DEFAULT) | {"devices": 3, "nodes": 2}
-    check(tree)
-    tree[section]["batch_size"] = 5
+    check(read(DEFAULT) | {"devices": 3, "nodes": 2})
+    tree = tree_with(f"{section}.batch_size", 5) | {"devices": 3, "nodes": 2}
     message = told(lambda: check(tree))
     assert message == (
         f"params.yaml: {section}.batch_size: 5 is not allowed: must be at least devices · nodes (6), "
@@ -255,7 +261,8 @@ def test_a_batch_that_is_too_small_for_all_processes(section):
 @pytest.mark.parametrize("key", POSITIVE + NOT_NEGATIVE + FRACTIONS)
 def test_what_is_no_number(key):
     for value in NO_NUMBER:
-        assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be a number"
+        if value is not None or key not in MAY_BE_NULL:
+            assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be a number"
     for value in (float("nan"), float("inf")):
         assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be a finite number"
 
@@ -278,16 +285,25 @@ def test_a_fraction_of_one_or_more(key):
         assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be less than 1"
 
 
+def numbers_of(tree, section=""):
+    """The dotted keys of all numbers in a tree."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from numbers_of(value, f"{section}{key}.")
+        elif type(value) in (int, float):
+            yield f"{section}{key}"
+
+
 def test_every_number_is_tested():
-    numbers = {f"{s}.{k}" for s in SECTIONS for k, v in read(DEFAULT)[s].items() if type(v) in (int, float)}
-    tested = {*INTEGERS, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS}
+    numbers = {key for key in numbers_of(read(DEFAULT)) if "." in key}
+    tested = {*INTEGERS, *BOUND, *POSITIVE, *NOT_NEGATIVE, *FRACTIONS}
     assert numbers <= tested
-    assert tested - numbers == {"seed", "threads", "devices", "nodes", *MAY_BE_NULL}
+    assert tested - numbers <= {"seed", "threads", "devices", "nodes", *MAY_BE_NULL}
 
 
 @pytest.mark.parametrize(
     "key",
-    [f"{s}.{key}" for s in ("search", "evaluate", "pretrain") for key in ("flip", "resized_crop")] + ["data.stream"],
+    ["search.flip", "search.nesterov", "evaluate.flip", "pretrain.vgg16_cifar.flip", "data.stream"],
 )
 @pytest.mark.parametrize("value", [0, 1, "no", "true", None])
 def test_what_is_not_true_or_false(key, value):
@@ -359,6 +375,58 @@ def test_the_smallest_learning_rate_may_not_exceed_the_first(section):
     assert refused(f"{section}.learning_rate_min", 0.2) == message
 
 
+SHARES = ["search.resized_crop", "evaluate.resized_crop", "pretrain.vgg16_cifar.resized_crop"]
+
+
+@pytest.mark.parametrize("key", SHARES)
+@pytest.mark.parametrize(
+    ("value", "allowed"), [(True, "a number"), (0, "greater than 0"), (1.5, "at most 1.0"), ("0.08", "a number")]
+)
+def test_what_is_no_share_of_an_area(key, value, allowed):
+    assert refused(key, value) == f"params.yaml: {key}: {shown(value)} is not allowed: must be {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("key", "changed", "missing"),
+    [("pretrain", {}, "pretrain"), ("slim.recipes", {}, "slim.recipes")],
+)
+def test_every_network_that_is_slimmed_needs_recipes_of_its_own(key, changed, missing):
+    message = f"params.yaml: slim.models[0]: vgg16_cifar has no recipe: write {missing}.vgg16_cifar, as "
+    assert refused(key, changed) == message + "presets/dnal_cifar10.yaml does"
+
+
+def test_a_recipe_of_no_network():
+    tree = read(DEFAULT)
+    tree["pretrain"]["resnet57"] = tree["pretrain"]["vgg16_cifar"]
+    assert told(lambda: check(tree)).startswith(
+        "params.yaml: pretrain: unknown network 'resnet57'; did you mean resnet56?"
+    )
+    tree = read(DEFAULT)
+    tree["pretrain"]["vgg16_cifar"]["epoch"] = 1
+    message = "params.yaml: pretrain.vgg16_cifar.epoch: unknown key 'epoch'; did you mean epochs?"
+    assert told(lambda: check(tree)).startswith(message)
+
+
+def test_a_schedule_is_one_of_two():
+    message = "params.yaml: slim.recipes.vgg16_cifar.cosine_start: 3 is not allowed: must be null with milestones"
+    assert refused("slim.recipes.vgg16_cifar.cosine_start", 3).startswith(message)
+    message = "params.yaml: pretrain.vgg16_cifar.cosine_epochs: 5 is not allowed: must be at least epochs (6)"
+    assert refused("pretrain.vgg16_cifar.cosine_epochs", 5) == message
+
+
+def test_an_overlay_replaces_the_recipes_of_all_networks(tmp_path):
+    """A network that an overlay does not name is gone: no preset takes over the default's little one."""
+    tree = load_preset("dnal_imagenet", tmp_path)
+    networks = ["vgg16_bn", "resnet50", "mobilenet_v2", "proxylessnas"]
+    assert list(tree["pretrain"]) == list(tree["slim"]["recipes"]) == networks
+
+
+def load_preset(name, folder):
+    """The tree that `python -m nas preset` writes."""
+    params.preset(name, folder / "params.yaml")
+    return read((folder / "params.yaml").read_text())
+
+
 def test_only_a_folder_streams():
     message = "params.yaml: data.stream: true is not allowed: must be false for digits; folder alone streams"
     assert refused("data.stream", True) == message
@@ -391,14 +459,23 @@ def test_parameters_in_use_are_those_that_the_algorithm_heeds(algorithm):
     assert ("epochs" in used) == (algorithm != "random")
 
 
+def test_test_images_are_resized_to_no_less_than_is_cut_out_of_them():
+    message = "params.yaml: data.test_resize: 256 is not allowed: "
+    assert refused("data.test_resize", 256) == message + "it needs image_size, which is cut out of it"
+    data = read(DEFAULT)["data"] | {"name": "folder", "image_size": 257, "test_resize": 256}
+    expected = message + "must be at least image_size (257), which is cut out of it"
+    assert told(lambda: check(read(DEFAULT) | {"data": data})) == expected
+    check(read(DEFAULT) | {"data": data | {"image_size": 256}})
+
+
 @pytest.mark.parametrize("section", ["search", "evaluate"])
 def test_a_resized_crop_needs_streamed_images_and_a_size(section):
     tree = read(DEFAULT)
-    tree[section] |= {"resized_crop": True, "crop_padding": 0}
+    tree[section] |= {"resized_crop": 0.08, "crop_padding": 0}
     for data in ({}, {"name": "folder", "image_size": 32}, {"name": "folder", "stream": True}):
         tree["data"] = read(DEFAULT)["data"] | data
         assert told(lambda: check(tree)).startswith(
-            f"params.yaml: {section}.resized_crop: true is not allowed: it needs"
+            f"params.yaml: {section}.resized_crop: 0.08 is not allowed: it needs"
         )
     tree["data"] |= {"name": "folder", "image_size": 32, "stream": True}
     check(tree)

@@ -13,7 +13,7 @@ from nas.report.contents import Contents, Report, Slimmed
 from nas.report.sections import dnal
 
 RECIPE = {"pretrain.width": 0.0625, "pretrain.epochs": 1, "slim.gate_epochs": 2, "slim.epochs": 2}
-SLIMMED = Slimmed(["vgg16_cifar"], [0.0, 0.01], RECIPE)
+SLIMMED = Slimmed(["vgg16_cifar"], [0.0, 0.01], {"vgg16_cifar": RECIPE})
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_gates_split_and_what_is_kept_is_what_was_open(results: Path) -> None:
 
 
 def test_nothing_is_shown_of_no_backbone(results: Path, tmp_path: Path) -> None:
-    assert section(Slimmed([], [0.0], RECIPE), results, tmp_path) == ""
-    assert section(Slimmed(["resnet56"], [], RECIPE), results, tmp_path) == ""
+    assert section(Slimmed([], [0.0], {}), results, tmp_path) == ""
+    assert section(Slimmed(["resnet56"], [], {"resnet56": RECIPE}), results, tmp_path) == ""
 
 
 def test_a_missing_result_is_named(results: Path, tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ def test_steps_divide_by_ten_at_each_milestone() -> None:
     assert {replace(RECIPE, milestones=()).learning_rate_at(t) for t in range(3)} == {0.05}
 
 
+def test_the_cosines_of_dnals_programs_fall_at_every_step() -> None:
+    """MobileNetV2's program: phase 1 is 80 epochs of a cosine of 160, phase 3 the epochs 30 to 120 of one of 120."""
+    first = replace(RECIPE, epochs=80, learning_rate=0.1, cosine_epochs=160, by_step=True)
+    third = replace(RECIPE, epochs=90, learning_rate=0.1, cosine_start=30, cosine_epochs=120, by_step=True)
+    for epoch, step, steps in ((0, 0, 4), (0, 1, 4), (79, 3, 4), (10, 5004, 5005)):
+        t = epoch + step / steps
+        assert first.learning_rate_at(epoch, step / steps) == pytest.approx(0.05 * (1 + math.cos(math.pi * t / 160)))
+        assert third.learning_rate_at(epoch, step / steps) == pytest.approx(
+            0.05 * (1 + math.cos(math.pi * (t + 30) / 120))
+        )
+    assert replace(first, by_step=False).learning_rate_at(3, 0.5) == first.learning_rate_at(3)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_two_steps_with_momentum_by_their_formulas(nesterov: bool) -> None:
     """Sutskever et al. (2013) as torch writes it: v ← μv + g, then w ← w − η(g + μv), or without Nesterov w − ηv."""

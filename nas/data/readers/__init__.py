@@ -1,8 +1,8 @@
 """Data sets by name, each read by a module that is imported when its name is asked for, and by nothing else.
 
 To add one, write a module and name it in ``READERS``, from which params.yaml may name it. It holds
-``read(name, root, image_size, workers)``, which takes the arguments of `nas.data.prepare.prepare` and returns the
-names of the classes and two `Split`, of the training and of the test images.
+``read(name, root, image_size, test_resize, workers)``, which takes the arguments of `nas.data.prepare.prepare` and
+returns the names of the classes and two `Split`, of the training and of the test images.
 """
 
 from collections.abc import Callable

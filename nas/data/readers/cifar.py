@@ -13,7 +13,9 @@ EXPECTED = {
 }
 
 
-def read(name: str, root: Path, image_size: int | None, workers: int) -> tuple[list[str], Split, Split]:
+def read(
+    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
+) -> tuple[list[str], Split, Split]:
     """The set `name` under `root`, downloaded to there if one of its files is missing or altered."""
     dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = Path(dataset.base_folder)

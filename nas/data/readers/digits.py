@@ -10,7 +10,9 @@ from sklearn.model_selection import train_test_split
 from nas.data.split import Split
 
 
-def read(name: str, root: Path, image_size: int | None, workers: int) -> tuple[list[str], Split, Split]:
+def read(
+    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
+) -> tuple[list[str], Split, Split]:
     """All images, a stratified fifth of them for the test; no argument matters."""
     digits = load_digits()
     # From 0..16 to 0..255: exact in float64, the one tie (8) to the even 128.

@@ -5,36 +5,37 @@ follow from its version too (11 and 13 pass over its two axes in another order, 
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from nas.data.split import Split
-from nas.data.streaming import ImageFiles, centre_square, read_image, read_images
+from nas.data.streaming import ImageFiles, centre_square, read_image
 from nas.pipeline.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def read(name: str, root: Path, image_size: int | None, workers: int) -> tuple[list[str], Split, Split]:
-    """The images in memory; with `workers`, which images there are. All have the size of the first training image."""
+def read(
+    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
+) -> tuple[list[str], Split, Split]:
+    """The images in memory; with `workers`, which images there are. All have the size of the first training image.
+
+    Test images are cut out of their centre at the size `test_resize`.
+    """
     train, test = (_class_files(root / part) for part in ("train", "test"))
     for odd in sorted(train.keys() ^ test.keys()):
         here, there = ("train", "test") if odd in train else ("test", "train")
         raise UserError(f"data.root: class {odd} is in {root / here} and not in {root / there}")
-    transform = centre_square(image_size)
     first = next(iter(train.values()))[0]
-    _, *size = read_image(first, transform).shape
+    _, *size = read_image(first, centre_square(image_size)).shape
     splits = []
-    for files in (train, test):
+    for files, resize in ((train, None), (test, test_resize)):
         names = [path.relative_to(root).as_posix() for of_class in files.values() for path in of_class]
         labels = torch.tensor([label for label, of_class in enumerate(files.values()) for _ in of_class])
-        images = ImageFiles(root, np.array(names, object), image_size, tuple(size), workers=workers)
-        splits.append(Split(images, labels))
-    if not workers:
-        splits = [replace(s, images=read_images(s.images.paths(), transform, first, s.images.size)) for s in splits]
+        images = ImageFiles(root, np.array(names, object), image_size, tuple(size), workers=workers, resize=resize)
+        splits.append(Split(images if workers else images.read(first), labels))
     return list(train), *splits
 
 

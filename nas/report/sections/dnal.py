@@ -25,11 +25,12 @@ def _backbone(report: Report, model: str) -> dict:
     folders = {penalty: names.Slimmed(model, penalty).results(report.results) for penalty in slimmed.penalties}
     ours = {penalty: Slimming.read(path / "metrics.json") for penalty, path in folders.items()}
     devices = listed(row.device for row in ours.values())
-    recipe = f"{report.contents.data}, width {slimmed.recipe['pretrain.width']:g}, {slimmed.cost} epochs, on {devices}"
+    width, cost = slimmed.recipes[model]["pretrain.width"], slimmed.cost(model)
+    recipe = f"{report.contents.data}, width {width:g}, {cost} epochs, on {devices}"
     _draw_pareto(slimmed, model, ours, report.folder, f"ours: {recipe}")
     gated = {penalty: path for penalty, path in folders.items() if penalty}
     _draw_gates(model, gated, report.folder)
-    rows = _ours(slimmed, ours) + _papers(model)
+    rows = _ours(slimmed, model, ours) + _papers(model)
     return {"model": model, "rows": rows, "recipe": recipe, "penalties": list(gated)}
 
 
@@ -39,7 +40,7 @@ def _draw_pareto(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming], f
         for penalty, row in ours.items()
     ]
     # Narrower networks than the paper's would lie far from its points.
-    whole = slimmed.recipe["pretrain.width"] == 1
+    whole = slimmed.recipes[model]["pretrain.width"] == 1
     paper = [row._asdict() | {"penalty": row.penalty or 0.0} for row in published.TABLES[model]] if whole else []
     note += f"; paper: {published.SOURCE}" if paper else ""
     plot_pareto(points, paper, folder / f"pareto-{model}.png", title=model, note=note)
@@ -56,7 +57,7 @@ def _draw_gates(model: str, folders: Mapping[float, Path], folder: Path) -> None
         plot_gates(_histograms(path / "gates.csv"), folder / f"gates-{model}-{penalty}.png", title=title)
 
 
-def _ours(slimmed: Slimmed, ours: Mapping[float, Slimming]) -> list[tuple]:
+def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[tuple]:
     return [
         (
             f"**{penalty:g}**" if penalty else "**0** (dense)",
@@ -64,7 +65,7 @@ def _ours(slimmed: Slimmed, ours: Mapping[float, Slimming]) -> list[tuple]:
             f"{row.params / 1e6:.4g} ({row.params_ratio:.2f}×)",
             f"**{row.top1:.2f}**",
             f"{row.top5:.2f}",
-            slimmed.cost if penalty else slimmed.dense_cost,
+            slimmed.cost(model, dense=not penalty),
         )
         for penalty, row in ours.items()
     ]
