@@ -206,7 +206,7 @@ def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy
         costs[penalty] = told["conv_macs"]
         assert told["conv_macs"] * told["conv_macs_ratio"] == pytest.approx(costs["0.0"])
     assert costs["0.0"] > costs["0.01"] > costs["1.0"]  # which closes all: a layer keeps one channel
-    project.set(slim={"epochs": 3})
+    project.set(slim={"recipes": {"vgg16_cifar": {"epochs": 3}}})
     assert set(project.repro()) == {"code", *SLIM, "slim@vgg16_cifar-1.0", "report"}
 
 
