@@ -92,6 +92,7 @@ def train(context: Context, named: Named) -> Slimmed:
 def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     """Save the network that remains; write the histories, its scores and what it costs, beside the whole one."""
     from nas.dnal.gates import plain
+    from nas.dnal.published_count import published_ratios
     from nas.dnal.slim import channel_table, save
     from nas.networks.complexity import conv_macs, params
     from nas.pipeline import records
@@ -115,6 +116,7 @@ def record(context: Context, named: Named, slimmed: Slimmed) -> None:
         conv_macs=conv_macs(left, shape),
         params_ratio=params(whole) / params(left),
         conv_macs_ratio=conv_macs(whole, shape) / conv_macs(left, shape),
+        **published_ratios(slimmed.gated, shape),
         device=device_name(context.device),
     )
     told.write(results / "metrics.json")

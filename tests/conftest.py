@@ -83,7 +83,7 @@ class Project:
 
 def _update(tree: dict, changes: dict) -> None:
     for name, value in changes.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name in tree:
             _update(tree[name], value)
         else:
             tree[name] = value

@@ -213,10 +213,14 @@ class Pretraining(Evaluation):
 
 
 class Slimming(Pretraining):
-    """With how many times that the whole network costs."""
+    """With how many times that the whole network costs; and both by the paper's count (`nas.dnal.published_count`)."""
 
     params_ratio: float
     conv_macs_ratio: float
+    paper_params: int | None  # None where the paper's count is not defined
+    paper_macs: int | None
+    paper_params_ratio: float | None
+    paper_macs_ratio: float | None
 
 
 class History(Row):

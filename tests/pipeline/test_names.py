@@ -81,10 +81,16 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     project = make_project(tmp_path / "project")
+    default = load(project.folder / "params.yaml").model_dump()
     project.set(
+        pretrain={"resnet56": default["pretrain"]["vgg16_cifar"]},
         search={"spaces": ["darts", "pibconv_f1.5"], "seeds": [3, 0]},
         evaluate={"genotypes": ["DARTS_V2", "pibconv_f1.5_seed_0"], "layers": [2, 11], "seeds": [0, 5]},
-        slim={"penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22], "models": ["vgg16_cifar", "resnet56"]},
+        slim={
+            "penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22],
+            "models": ["vgg16_cifar", "resnet56"],
+            "recipes": {"resnet56": default["slim"]["recipes"]["vgg16_cifar"]},
+        },
         gradcam={"networks": ["pibconv_f1.5_seed_0-11-5"]},
     )
     params = load(project.folder / "params.yaml")

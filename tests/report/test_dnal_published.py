@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.report.published.dnal import TABLES
+from nas.report.published.dnal import OTHERS, TABLES
 
 # Baseline over slimmed, of multiply–adds and of parameters, as the repository prints them
 RATIOS = {
@@ -101,3 +101,36 @@ def test_accuracies_and_search_costs(name):
     sums = tuple(sum(getattr(row, key) for row in TABLES[name]) for key in ("top1", "top5"))
     assert sums == pytest.approx(ACCURACIES[name])
     assert [row.search_cost for row in TABLES[name]] == COSTS.get(name, [None] * len(TABLES[name]))
+
+
+# Of the other methods' networks in each table: how many, and their multiply-adds, parameters and top-1 added up
+OTHER_SUMS = {
+    "vgg16_cifar": (3, 435.59, 8.37, 277.83),
+    "resnet56": (7, 424.93, 2.55, 646.84),
+    "mobilenet_v2_cifar": (7, 358.0, 4.69, 656.77),
+    "vgg16_bn": (8, 38750.0, 645.34, 553.36),
+    "resnet50": (16, 24550.0, 154.11, 1138.52),
+    "mobilenet_v2": (1, 211.0, 0.0, 70.8),
+    "proxylessnas": (15, 0.0, 73.1, 1108.24),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_methods_networks_add_up(name):
+    rows = OTHERS[name]
+    sums = (sum(getattr(row, key) or 0 for row in rows) for key in ("macs", "params", "top1"))
+    assert (len(rows), *sums) == pytest.approx(OTHER_SUMS[name])
+
+
+def test_other_methods_networks_have_the_ratios_that_the_paper_prints():
+    """HRank's and GAL's on CIFAR-10, SSR's and ThiNet's on ImageNet: of multiply-adds and of parameters."""
+    printed = {
+        "vgg16_cifar": [("Variational-pruning", 1.65, 3.82), ("GAL-0.1", 1.82, 5.61), ("HRank", 4.25, 8.42)],
+        "resnet50": [("GAL-0.5-joint", 2.22, 1.32), ("ThiNet-50", 2.39, 2.06), ("ThiNet-30", 3.72, 2.95)],
+        "mobilenet_v2_cifar": [("FLGC(G=2)", 1.15, 1.95), ("FLGC(G=8)", 2.40, 5.35)],
+    }
+    for name, ratios in printed.items():
+        whole, rows = TABLES[name][0], {row.method: row for row in OTHERS[name]}
+        for method, macs, params in ratios:
+            found = (whole.macs / rows[method].macs, whole.params / rows[method].params)
+            assert found == pytest.approx((macs, params), abs=0.0051)

@@ -38,9 +38,14 @@ def test_ours_are_the_metrics_and_the_papers_stand_below(results: Path, tmp_path
         macs, times = row[1].rstrip("×)").split(" (")
         assert float(macs) == pytest.approx(told["conv_macs"] / 1e6, rel=1e-3)
         assert float(times) == pytest.approx(told["conv_macs_ratio"], abs=0.005)
-        assert row[3] == f"**{told['top1']:.2f}**"
-        assert row[5] == ("1+2+2" if penalty == "0.01" else "1+0+2")  # the dense network has no second phase
-    assert ["*0.0002*", "*61.23 (5.12×)*", "*0.6 (24.98×)*", "*92.33*", "*99.69*", "*–*"] in rows(text)  # the seed's
+        assert row[3].startswith(f"{told['paper_macs'] / 1e6:.4g} (")
+        assert row[4].startswith(f"{told['paper_params'] / 1e6:.4g} (")
+        assert row[5] == f"**{told['top1']:.2f}**"
+        assert row[7] == ("1+2+2" if penalty == "0.01" else "1+0+2")  # the dense network has no second phase
+    assert ["*0.0002*", "*–*", "*–*", "*61.23 (5.12×)*", "*0.6 (24.98×)*", "*92.33*", "*99.69*", "*–*"] in rows(
+        text
+    )  # the seed's
+    assert ["*HRank*", "*–*", "*–*", "*73.7 (4.25×)*", "*1.78 (8.42×)*", "*91.23*", "*–*", "*–*"] in rows(text)
     assert "digits, width 0.0625, 1+2+2 epochs, on cpu" in text
     shown = {"pareto-vgg16_cifar.png", "widths-vgg16_cifar.png", "gates-vgg16_cifar-0.01.png"}
     assert {path.name for path in tmp_path.glob("*.png")} == shown

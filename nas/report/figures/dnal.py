@@ -18,7 +18,15 @@ from nas.report.figures.style import COLOURS, INK, PAPER, STYLE, WIDTH, legend_b
 THRESHOLD = 0.9  # that of nas.dnal.gates, whose import would take torch's
 
 
-def plot_pareto(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | Path, *, title: str, note: str) -> None:
+def plot_pareto(
+    ours: Sequence[Mapping],
+    paper: Sequence[Mapping],
+    path: str | Path,
+    *,
+    title: str,
+    note: str,
+    others: Sequence[Mapping] = (),
+) -> None:
     """Plot accuracy against multiply–adds and against parameters, each point labelled with its penalty.
 
     Points are joined from the smallest penalty to the largest, ours in colour and the paper's in grey; the dense
@@ -32,8 +40,10 @@ def plot_pareto(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str | P
     path : the PNG file to write.
     title : one line above the figure.
     note : what ours was measured on, in small print at the bottom.
+    others : {method, top1, macs, params}, either of the last two may be None: other methods' networks, small crosses
+        with their names where there is room.
     """
-    save(pareto_figure(ours, paper, title, note), path)
+    save(pareto_figure(ours, paper, title, note, others), path)
 
 
 def plot_widths(tables: Mapping[float, Sequence[Mapping]], path: str | Path, *, title: str) -> None:
@@ -93,13 +103,17 @@ SIDES = np.array(
     [(-1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (1, 0), (1, 1), (-1, -1)]
     + [(-1, 0.5), (1, -0.5), (-0.5, 1), (0.5, -1), (1, 0.5), (-1, -0.5), (0.5, 1), (-0.5, -1)]
 )
+SMALL_LABEL = 7.5  # points, of other methods' names
+OTHERS_STYLE = {"color": "#999999", "marker": "x", "markersize": 4, "markeredgewidth": 1, "linestyle": "none"}
 PAPER_INK = "#666666"  # the grey of the paper's lines would be faint for small text
 
 
 @rc_context(STYLE)
-def pareto_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], title: str, note: str) -> Figure:
+def pareto_figure(
+    ours: Sequence[Mapping], paper: Sequence[Mapping], title: str, note: str, others: Sequence[Mapping] = ()
+) -> Figure:
     """The figure that `plot_pareto` saves."""
-    rows = [*ours, *paper]
+    rows = [*ours, *paper, *others]
     sizes = [size for size in SIZES if any(row[size] is not None for row in rows)]
     figure = new_figure(WIDTH, 1.4 + 3.4 * len(sizes))
     figure.suptitle(title, weight="bold", parse_math=False)
@@ -114,12 +128,16 @@ def pareto_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], title: str,
         log_axis(axes.xaxis, [row[size] for row in rows if row[size] is not None])
         for name, style in styles.items():
             _plot_penalties(axes, ours if name == "ours" else paper, size, style)
+        if there := [(row[size], row["top1"]) for row in others if row[size] is not None]:
+            axes.plot(*zip(*there, strict=True), **OTHERS_STYLE)
     accuracy_axis(panels[0].yaxis, min(row["top1"] for row in rows), max(row["top1"] for row in rows))
     handles = [Line2D([], [], label=f"{name}, labelled with λ", **style) for name, style in reversed(styles.items())]
+    if others:
+        handles.append(Line2D([], [], label="other methods, as the paper quotes them", **OTHERS_STYLE))
     legend_below(figure, handles, note)
     figure.draw_without_rendering()  # which finds the panels' places
     for axes, size in zip(panels, sizes, strict=True):
-        _label_points(axes, ours, paper, size)
+        _label_points(axes, ours, paper, others, size)
     return figure
 
 
@@ -154,8 +172,13 @@ class _Place(NamedTuple):
         return int((self.gaps(other.leader) < 1).any() or (other.gaps(self.leader) < 1).any())
 
 
-def _label_points(axes: Axes, ours: Sequence[Mapping], paper: Sequence[Mapping], size: str) -> None:
-    """Write λ beside each point, where it hides nothing and is nearer to no other point, if there is room."""
+def _label_points(
+    axes: Axes, ours: Sequence[Mapping], paper: Sequence[Mapping], others: Sequence[Mapping], size: str
+) -> None:
+    """Write λ beside each point, where it hides nothing and is nearer to no other point, if there is room.
+
+    Beside those of `others` their method's name, or nothing where it would hide something.
+    """
     to_points = 72 / axes.figure.dpi
     low, high = axes.get_window_extent().get_points() * to_points
     paths = [axes.transData.transform(line.get_xydata()) * to_points for line in axes.lines]
@@ -177,11 +200,26 @@ def _label_points(axes: Axes, ours: Sequence[Mapping], paper: Sequence[Mapping],
             at = axes.transData.transform((row[size], row["top1"])) * to_points
             placed.append(min(_places_around(at, text), key=cost))
             _annotate(axes, (row[size], row["top1"]), text, placed[-1], at, colour)
+    for row in others:
+        if row[size] is not None:
+            at = axes.transData.transform((row[size], row["top1"])) * to_points
+            place = min(_places_around(at, row["method"], SMALL_LABEL), key=cost)
+            if cost(place) < 100:
+                placed.append(place)
+                _annotate(axes, (row[size], row["top1"]), row["method"], place, at, PAPER_INK, SMALL_LABEL)
 
 
-def _annotate(axes: Axes, point: tuple[float, float], text: str, place: _Place, at: np.ndarray, colour: str) -> None:
+def _annotate(
+    axes: Axes,
+    point: tuple[float, float],
+    text: str,
+    place: _Place,
+    at: np.ndarray,
+    colour: str,
+    label_size: float = LABEL_SIZE,
+) -> None:
     line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
-    style = {"size": LABEL_SIZE, "color": colour, "ha": "center", "va": "center", "in_layout": False}
+    style = {"size": label_size, "color": colour, "ha": "center", "va": "center", "in_layout": False}
     offset = (place.x - at[0], place.y - at[1])
     arrow = line if len(place.leader) else None
     axes.annotate(text, point, offset, textcoords="offset points", arrowprops=arrow, **style)
@@ -195,8 +233,8 @@ def _along(path: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _places_around(at: np.ndarray, text: str) -> Iterator[_Place]:
-    half = np.array([36 * text_width(text, LABEL_SIZE), 0.6 * LABEL_SIZE])
+def _places_around(at: np.ndarray, text: str, label_size: float = LABEL_SIZE) -> Iterator[_Place]:
+    half = np.array([36 * text_width(text, label_size), 0.6 * label_size])
     for reach in (6, 10, 16, 24, 34, 46, 60, 76):
         for side in SIDES:
             middle = at + side * (half + reach)

@@ -8,12 +8,12 @@ class Row(NamedTuple):
 
     Parameters
     ----------
-    method : "Baseline" or "DNAL"
+    method : str
+        "Baseline", "DNAL", or another method as the tables call it; for ProxylessNAS with the kind of its search.
     penalty : float or None
-        λ_a; None for the baseline.
-    macs, params : float
-        Multiply–adds of convolutions and linear layers, and parameters, in millions. macs is None in a table without
-        them.
+        λ_a of DNAL.
+    macs, params : float or None
+        Multiply–adds of convolutions and linear layers, and parameters, in millions; None where none are given.
     top1, top5 : float
         Test accuracy in percent; top5 None where none is given.
     search_cost : str or None
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     method: str
     penalty: float | None
     macs: float | None
-    params: float
+    params: float | None
     top1: float
     top5: float | None
     search_cost: str | None
@@ -82,5 +82,78 @@ TABLES: dict[str, tuple[Row, ...]] = {
     "proxylessnas": (
         Row("Baseline", None, None, 16.0, 75.7, 92.5, "150"),
         Row("DNAL", 6e-5, None, 3.6, 75.0, 92.5, "100+10+110"),
+    ),
+}
+
+# The other methods' networks in the same tables. HRank's, GAL's and the others' figures are their own papers'.
+OTHERS: dict[str, tuple[Row, ...]] = {
+    "vgg16_cifar": (
+        Row("Variational-pruning", None, 190, 3.92, 93.18, None, None),
+        Row("GAL-0.1", None, 171.89, 2.67, 93.42, None, None),
+        Row("HRank", None, 73.7, 1.78, 91.23, None, None),
+    ),
+    "resnet56": (
+        Row("HRank", None, 88.72, 0.71, 93.52, None, None),
+        Row("NISP", None, 81, 0.49, 93.01, None, None),
+        Row("AMC", None, 62.7, None, 91.9, None, None),
+        Row("KSE(G=4)", None, 60, 0.43, 93.23, None, None),
+        Row("KSE(G=5)", None, 50, 0.36, 92.88, None, None),
+        Row("GAL-0.8", None, 49.99, 0.29, 91.58, None, None),
+        Row("HRank", None, 32.52, 0.27, 90.72, None, None),
+    ),
+    "mobilenet_v2_cifar": (
+        Row("FLGC(G=2)", None, 79, 1.18, 94.11, None, None),
+        Row("FLGC(G=3)", None, 61, 0.85, 94.2, None, None),
+        Row("FLGC(G=4)", None, 51.5, 0.68, 94.16, None, None),
+        Row("FLGC(G=5)", None, 46, 0.58, 93.88, None, None),
+        Row("FLGC(G=6)", None, 42.5, 0.51, 93.67, None, None),
+        Row("FLGC(G=7)", None, 40, 0.46, 93.66, None, None),
+        Row("FLGC(G=8)", None, 38, 0.43, 93.09, None, None),
+    ),
+    "vgg16_bn": (
+        Row("GDP", None, 7500, None, 69.88, 89.16, "90+30+20"),
+        Row("GDP", None, 6400, None, 68.8, 88.77, "90+30+20"),
+        Row("ThiNet", None, 4790, 131.44, 69.74, 89.41, "196+48"),
+        Row("SSR-L2,1", None, 4500, 126.7, 69.8, 89.53, None),
+        Row("SSR-L2,0", None, 4500, 126.2, 69.99, 89.42, None),
+        Row("GDP", None, 3800, None, 67.51, 87.95, "90+30+20"),
+        Row("SSS", None, 3800, 130.5, 68.53, 88.2, "100"),
+        Row("ThiNet", None, 3460, 130.5, 69.11, 88.86, "196+48"),
+    ),
+    "resnet50": (
+        Row("SSR-L2,1", None, 1900, 15.9, 72.13, 90.57, None),
+        Row("SSR-L2,0", None, 1900, 15.5, 72.29, 90.73, None),
+        Row("GDP", None, 1880, None, 71.89, 90.71, "90+30+20"),
+        Row("GAL-0.5-joint", None, 1840, 19.31, 71.8, 90.82, "90+60"),
+        Row("ABCPruner", None, 1790, 11.24, 73.52, 91.51, "12+90"),
+        Row("ThiNet-50", None, 1710, 12.38, 72.03, 90.99, "196+48"),
+        Row("SSR-L2,1", None, 1700, 12.2, 71.15, 90.29, None),
+        Row("SSR-L2,0", None, 1700, 12, 71.47, 90.19, None),
+        Row("GAL-1", None, 1580, 14.67, 69.88, 89.75, "90+60"),
+        Row("GDP", None, 1570, None, 70.93, 90.14, "90+30+20"),
+        Row("HRank", None, 1550, 13.77, 71.98, 91.01, None),
+        Row("ABCPruner", None, 1300, None, 72.58, None, "12+90"),
+        Row("GAL-1-joint", None, 1110, 10.21, 69.31, 89.12, "90+60"),
+        Row("ThiNet-30", None, 1100, 8.66, 68.17, 88.86, "196+48"),
+        Row("HRank", None, 980, 8.27, 69.1, 89.58, None),
+        Row("ABCPruner", None, 940, None, 70.29, None, "12+90"),
+    ),
+    "mobilenet_v2": (Row("AMC", None, 211, None, 70.8, None, None),),
+    "proxylessnas": (
+        Row("EA+BPE-1 (EA)", None, None, 5, 74.56, None, None),
+        Row("CARS-I (EA)", None, None, 5.1, 75.2, 92.5, None),
+        Row("CARS-A (EA)", None, None, 3.7, 72.8, 90.8, None),
+        Row("RL+BPE-1 (RL)", None, None, 5.5, 74.18, None, None),
+        Row("NASNet-A (RL)", None, None, 5.3, 74, 91.6, None),
+        Row("NASNet-B (RL)", None, None, 5.3, 72.8, 91.3, None),
+        Row("NASNet-C (RL)", None, None, 4.9, 72.5, 91, None),
+        Row("MnasNet-92 (RL)", None, None, 4.4, 74.8, None, None),
+        Row("MnasNet (RL)", None, None, 4.2, 74, None, None),
+        Row("MnasNet-65 (RL)", None, None, 3.6, 73, None, None),
+        Row("DARTS (gradient)", None, None, 4.7, 73.3, 91.3, "600+250"),
+        Row("ProxylessNAS (gradient)", None, None, 7.1, 75.1, 92.5, "200+150"),
+        Row("FBNet-A (gradient)", None, None, 4.3, 73, None, "90+360"),
+        Row("FBNet-B (gradient)", None, None, 4.5, 74.1, None, "90+360"),
+        Row("FBNet-C (gradient)", None, None, 5.5, 74.9, None, "90+360"),
     ),
 }
