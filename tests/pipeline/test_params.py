@@ -905,7 +905,7 @@ def test_a_preset_does_not_overwrite_a_file_that_git_never_held(project):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mime", "", "unknown preset 'mime'; did you mean mine? (known: default, "),
+        ("mime", "", "unknown preset 'mime'; did you mean mine? (known: darts, default, "),
         ("mine", "sed: 1\n", "presets/mine.yaml: sed: unknown key 'sed'; did you mean seed? (known: "),
         (
             "mine",
