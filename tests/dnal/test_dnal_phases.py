@@ -69,6 +69,16 @@ def test_weights_stay_and_gates_close_by_the_threshold():
     assert rows[-1]["counts"][0] + rows[-1]["counts"][-1] == 12  # split into 0 and 1
 
 
+def test_momentum_goes_on_over_the_epochs():
+    """Of two epochs of one batch: the second step has 0.9 of the first one's velocity, though it begins an epoch."""
+    gradients, net = [], network()
+    net[2].s.register_hook(lambda gradient: gradients.append(gradient.double().clone()))
+    learn_gates(net, batches(32), replace(RECIPE, epochs=2, penalty=0.3), seed=0)
+    first, second = gradients
+    expected = -0.01 * first - 0.01 * (0.9 * first + second)
+    np.testing.assert_allclose(net[2].s.detach().double().numpy(), expected.numpy(), rtol=1e-5)
+
+
 def test_a_larger_penalty_leaves_fewer_channels():
     kept = []
     for weight in (0.0, 0.003, 0.03, 30.0):

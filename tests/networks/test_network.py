@@ -166,6 +166,20 @@ def test_auxiliary_tower_answers_while_training_only(image, map_size, layers):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("layers", [2, 3, 5])
+def test_the_classifier_is_trained_on_the_map_itself(layers):
+    """With 2 and 3 layers the auxiliary tower reads the last cell's map, which its first ReLU must leave as it is."""
+    torch.manual_seed(0)
+    network = Network(PUBLISHED["DARTS_PseudoInvBn"], channels=4, layers=layers, num_classes=3, auxiliary=True).train()
+    assert (network.cells[2 * layers // 3] is network.cells[-1]) == (layers < 5)
+    maps = []
+    network.cells[-1].register_forward_hook(lambda cell, inputs, output: maps.append(output.clone()))
+    logits, _ = network(torch.randn(4, 3, 32, 32))
+    (last,) = maps
+    assert (last < 0).any()
+    torch.testing.assert_close(logits, network.classifier(last.mean(dim=(2, 3))))
+
+
 def test_auxiliary_tower_is_the_papers():
     tower = AuxiliaryTower(5, 7)
     weights = 5 * 128 + 2 * 128 + 128 * 768 * 4 + 2 * 768 + 768 * 7 + 7

@@ -1,10 +1,13 @@
 """Results against dvc.lock: DVC's own checksums, and what is told of a result that is another."""
 
+import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 
+from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
 from nas.pipeline.lock import require_locked
 
@@ -48,3 +51,24 @@ def test_the_report_shows_no_result_that_the_lock_does_not_name(project: Project
     assert (
         "results/evaluate/darts-2-0/history.csv: is not what dvc.lock says that evaluate@darts-2-0 left" in done.stderr
     )
+
+
+def committed(*command: str) -> bytes:
+    return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, check=True).stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git repository")
+def test_a_clone_has_every_small_result_that_dvc_lock_names() -> None:
+    """Or somebody who clones computes again what was computed: the last commit against itself."""
+    lock = dvc_yaml.parse(committed("show", "HEAD:dvc.lock").decode())
+    files = set(committed("ls-tree", "-r", "--name-only", "HEAD").decode().splitlines())
+    outs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
+    in_cache = ("data/prepared", "models/", "results/code", "results/report.")
+    small = {out["path"]: out["md5"] for out in outs if not out["path"].startswith(in_cache)}
+    assert len(small) > 40
+    for path, md5 in small.items():
+        if md5.endswith(".dir"):
+            assert any(name.startswith(f"{path}/") for name in files), path
+        else:
+            assert path in files, f"{path} is in dvc.lock and not in git"
+            assert hashlib.md5(committed("show", f"HEAD:{path}")).hexdigest() == md5, path
