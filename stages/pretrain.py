@@ -23,7 +23,7 @@ def train(context: Context, model: str) -> tuple[nn.Module, list[dict]]:
     from nas.training import loop
     from nas.training.recipe import Recipe, augmentation
 
-    p, prepared = context.params.pretrain[model], context.prepared
+    (p, _), prepared = context.params.recipes(model), context.prepared
     stays = p.cosine_epochs is None
     settings = context.settings(p, learning_rate_min=0.0, milestones=() if stays else None, by_step=True)
     torch.manual_seed(context.seed)

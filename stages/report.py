@@ -28,8 +28,8 @@ def in_use(search: Search) -> dict:
 
 def _of_network(params: Params, model: str) -> dict:
     """DNAL's parameters of one network."""
-    sections = {"pretrain": params.pretrain[model], "slim": params.slim.recipes[model]}
-    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()}
+    sections = zip(("pretrain", "slim"), params.recipes(model), strict=True)
+    return {f"{name}.{key}": value for name, section in sections for key, value in section.model_dump().items()}
 
 
 def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:

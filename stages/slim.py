@@ -30,7 +30,7 @@ class Slimmed(NamedTuple):
 def gate_recipe(params: Params, named: Named) -> GateRecipe:
     from nas.dnal.phases import GateRecipe
 
-    p = params.slim.recipes[named.backbone]
+    _, p = params.recipes(named.backbone)
     return GateRecipe(p.gate_epochs, named.penalty, p.gate_learning_rate, p.gate_momentum, params.precision)
 
 
@@ -53,7 +53,7 @@ def train(context: Context, named: Named) -> Slimmed:
     from nas.training.recipe import Recipe, augmentation
 
     params, prepared = context.params, context.prepared
-    p, last, recipe = params.pretrain[named.backbone], params.slim.recipes[named.backbone], gate_recipe(params, named)
+    (p, last), recipe = params.recipes(named.backbone), gate_recipe(params, named)
     weights = Pretrained(named.backbone).model
     built_from = {"name": named.backbone, "width": p.width} | phases.fitting(prepared)
     gated = build(**built_from).to(context.device)

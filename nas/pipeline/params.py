@@ -294,15 +294,22 @@ class Params(Section):
                 )
         return self
 
+    def recipes(self, model: str) -> tuple[Pretrain, SlimRecipe]:
+        """DNAL's recipes of one network; raises UserError if it has none."""
+        if model not in BACKBONES:
+            raise UserError(unknown("backbone", model, BACKBONES))
+        for key, recipes in (("pretrain", self.pretrain), ("slim.recipes", self.slim.recipes)):
+            if model not in recipes:
+                raise UserError(f"{model} has no recipe: write {key}.{model}, as presets/dnal_cifar10.yaml does")
+        return self.pretrain[model], self.slim.recipes[model]
+
     @model_validator(mode="after")
-    def _recipes(self) -> Self:
+    def _slimmed(self) -> Self:
         for i, model in enumerate(self.slim.models):
-            for key, recipes in (("pretrain", self.pretrain), ("slim.recipes", self.slim.recipes)):
-                if model not in recipes:
-                    raise ValueError(
-                        f"slim.models[{i}]: {model} has no recipe: write {key}.{model}, "
-                        "as presets/dnal_cifar10.yaml does"
-                    )
+            try:
+                self.recipes(model)
+            except UserError as error:
+                raise ValueError(f"slim.models[{i}]: {error}") from None
         return self
 
     @model_validator(mode="after")
