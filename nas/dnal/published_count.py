@@ -6,14 +6,17 @@ cut: the next block's inputs wherever a branch's last gate closes, although the 
 ``nas.networks.complexity`` counts the network that remains.
 """
 
-from copy import deepcopy
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nas.dnal.backbones import Sum
-from nas.dnal.gates import Gate, gates
+from nas.dnal.gates import THRESHOLD, Gate, gates
+
+Layer = nn.Conv2d | nn.Linear
+Masks = dict[Layer, Tensor]  # outputs × inputs (of a group): which weights are left
 
 
 class PublishedCount(NamedTuple):
@@ -23,92 +26,94 @@ class PublishedCount(NamedTuple):
     macs: int
 
 
-def published_count(network: nn.Module, input_size: tuple[int, int, int]) -> PublishedCount | None:
-    """Count a gated network by the masks of its gates, for an image of (channels, height, width).
+def published_count(network: nn.Module, input_size: tuple[int, int, int], *, whole: bool = False) -> PublishedCount:
+    """Count a gated network by what its gates decided, for an image of (channels, height, width).
 
     A closed channel takes away its filter in the convolution before the gate and, if that is depthwise, the filter that
-    feeds it; and its weights in the next masked convolution or linear layer in the order of the modules. Convolutions
-    on a shortcut have no masks. Of what is left,
+    feeds it; and its weights in the masked layers behind. Behind candidates side by side a channel is closed if it is
+    in all of them, behind a block if it is in the branch: convolutions on a shortcut have no masks. Of what is left,
 
     - parameters are the weights, 2 for the batch norm and 1 for the bias of every filter that has a weight left; batch
       norms on a shortcut or behind a linear layer are not counted;
     - multiply-adds are those of the weights, and 1 more for each such batch norm's channel and each bias.
 
-    None for a network with several gated branches side by side (ProxylessNAS's supernet): its program sets no masks.
+    `whole` counts it with all gates open.
     """
-    if any(sum(bool(gates(branch)) for branch in m.branches) > 1 for m in network.modules() if isinstance(m, Sum)):
-        return None
-    layers = _masked_layers(network)
-    masks = {layer: torch.ones(layer.weight.shape[:2], dtype=torch.bool) for layer in layers if _is_layer(layer)}
-    for place, gate in enumerate(layers):
-        if isinstance(gate, Gate):
-            _close(gate, layers[:place], layers[place + 1 :], masks)
+    masks: Masks = {}
+    _mask(network, None, masks, whole)
     params = macs = 0
     for layer, pixels in _output_pixels(network, input_size).items():
-        convolution, masked = isinstance(layer, nn.Conv2d), layer in masks
-        mask = masks[layer] if masked else torch.ones(layer.weight.shape[:2], dtype=torch.bool)
-        weights = int(mask.sum()) * layer.weight[0, 0].numel()
-        filters = int(mask.any(dim=1).sum())
+        mask = masks.get(layer, torch.ones(layer.weight.shape[:2], dtype=torch.bool))
+        weights, filters = int(mask.sum()) * layer.weight[0, 0].numel(), int(mask.any(dim=1).sum())
         biases = filters if layer.bias is not None else 0
-        norms = filters if convolution and masked else 0
+        norms = filters if isinstance(layer, nn.Conv2d) and layer in masks else 0
         params += weights + 2 * norms + biases
         macs += weights * pixels + norms + biases
     return PublishedCount(params, macs)
 
 
-def published_ratios(network: nn.Module, input_size: tuple[int, int, int]) -> dict[str, float | None]:
+def published_ratios(network: nn.Module, input_size: tuple[int, int, int]) -> dict[str, float]:
     """`published_count` of a gated network, and how many times that it gives with all gates open.
 
-    Keys: paper_params, paper_macs, paper_params_ratio, paper_macs_ratio; all None where it is not defined.
+    Keys: paper_params, paper_macs, paper_params_ratio, paper_macs_ratio.
     """
-    left = published_count(network, input_size)
-    open_network = deepcopy(network)
-    for gate in gates(open_network).values():
-        gate.mask.fill_(True)
-    whole = published_count(open_network, input_size)
-    told: dict[str, float | None] = {}
-    for name in PublishedCount._fields:
-        told[f"paper_{name}"] = left and getattr(left, name)
-        told[f"paper_{name}_ratio"] = left and getattr(whole, name) / getattr(left, name)
-    return told
+    left, whole = published_count(network, input_size), published_count(network, input_size, whole=True)
+    return {
+        "paper_params": left.params,
+        "paper_macs": left.macs,
+        "paper_params_ratio": whole.params / left.params,
+        "paper_macs_ratio": whole.macs / left.macs,
+    }
 
 
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d | nn.Linear)
+def _decided(gate: Gate) -> Tensor:
+    """The channels that the gate left open: `slim` opens some again, and closes those that take part in nothing.
+
+    The published programs do not look for the latter.
+    """
+    return (gate.mask | (gate.values() > THRESHOLD)).cpu()
 
 
-def _masked_layers(network: nn.Module) -> list[nn.Module]:
-    """Convolutions, linear layers and gates in the order of the modules, without what lies on a shortcut."""
-    shortcuts = {module for path, module in network.named_modules() if path.endswith("downsample")}  # torchvision's
-    for module in network.modules():
-        if isinstance(module, Sum):
-            shortcuts |= {branch for branch in module.branches if not gates(branch)}
-    apart = {module for shortcut in shortcuts for module in shortcut.modules()}
-    return [m for m in network.modules() if (_is_layer(m) or isinstance(m, Gate)) and m not in apart]
+def _mask(module: nn.Module, arriving: Tensor | None, masks: Masks, whole: bool) -> Tensor | None:
+    """Mask the layers of `module`, in their order, and add them to `masks`.
+
+    `arriving` are the channels that the gates before it left open, None for all; returns those behind it.
+    """
+    match module:
+        case Gate():
+            opened = torch.ones_like(module.mask.cpu()) if whole else _decided(module)
+            *_, feeding, gated = [None, *masks]
+            masks[gated][~opened] = False
+            if _is_depthwise(gated) and feeding is not None:
+                masks[feeding][~opened] = False
+            return opened if arriving is None else arriving & opened
+        case nn.Conv2d() | nn.Linear():
+            masks[module] = torch.ones(module.weight.shape[:2], dtype=torch.bool)
+            if arriving is not None and not _is_depthwise(module):  # which has no inputs of other channels
+                pixels = masks[module].shape[1] // len(arriving)  # a linear layer may read several of each channel
+                masks[module][:, ~arriving.repeat_interleave(pixels)] = False
+            return None
+        case Sum():
+            branches = [_mask(branch, arriving, masks, whole) for branch in module.branches if gates(branch)]
+            return None if any(opened is None for opened in branches) else reduce(torch.logical_or, branches)
+    for name, child in module.named_children():
+        if name != "downsample":  # torchvision's shortcut
+            arriving = _mask(child, arriving, masks, whole)
+    return arriving
 
 
-def _close(gate: Gate, before: list[nn.Module], behind: list[nn.Module], masks: dict[nn.Module, Tensor]) -> None:
-    """Take the gate's closed channels away from the layers around it; masks are outputs × inputs a group."""
-    closed = ~gate.mask.cpu()
-    earlier = [layer for layer in before if _is_layer(layer)]
-    masks[earlier[-1]][closed] = False
-    if isinstance(earlier[-1], nn.Conv2d) and earlier[-1].groups > 1:
-        masks[earlier[-2]][closed] = False
-    following = next(layer for layer in behind if _is_layer(layer))
-    inputs = masks[following].shape[1]
-    masks[following][:, closed.repeat_interleave(inputs // len(closed))] = (
-        False  # a linear layer may read several pixels
-    )
+def _is_depthwise(layer: Layer) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups > 1
 
 
-def _output_pixels(network: nn.Module, input_size: tuple[int, int, int]) -> dict[nn.Module, int]:
+def _output_pixels(network: nn.Module, input_size: tuple[int, int, int]) -> dict[Layer, int]:
     """Of every convolution and linear layer, how often each of its weights is multiplied."""
-    pixels: dict[nn.Module, int] = {}
+    pixels: dict[Layer, int] = {}
 
-    def see(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def see(layer: Layer, inputs: tuple, output: Tensor) -> None:
         pixels[layer] = output[0, 0].numel()
 
-    hooks = [layer.register_forward_hook(see) for layer in network.modules() if _is_layer(layer)]
+    hooks = [m.register_forward_hook(see) for m in network.modules() if isinstance(m, Layer)]
     training = [module for module in network.modules() if module.training]
     try:
         with torch.no_grad():

@@ -217,10 +217,10 @@ class Slimming(Pretraining):
 
     params_ratio: float
     conv_macs_ratio: float
-    paper_params: int | None  # None where the paper's count is not defined
-    paper_macs: int | None
-    paper_params_ratio: float | None
-    paper_macs_ratio: float | None
+    paper_params: int
+    paper_macs: int
+    paper_params_ratio: float
+    paper_macs_ratio: float
 
 
 class History(Row):

@@ -112,9 +112,9 @@ def test_a_row_that_is_none_is_not_written(wrong, tmp_path):
 
 
 def test_metrics_are_read_as_they_were_written(tmp_path):
-    told = Slimming(
-        top1=99.5, top5=100.0, loss=0.1, device="cpu", params=3, conv_macs=7, params_ratio=1.5, conv_macs_ratio=2.5
-    )
+    cost = {"params": 3, "conv_macs": 7, "params_ratio": 1.5, "conv_macs_ratio": 2.5}
+    papers = {"paper_params": 2, "paper_macs": 5, "paper_params_ratio": 1.75, "paper_macs_ratio": 3.5}
+    told = Slimming(top1=99.5, top5=100.0, loss=0.1, device="cpu", **cost, **papers)
     told.write(tmp_path / "metrics.json")
     assert Slimming.read(tmp_path / "metrics.json") == told
     assert json.loads((tmp_path / "metrics.json").read_text()) == told.model_dump()

@@ -37,20 +37,18 @@ def _backbone(report: Report, model: str) -> dict:
 def _draw_pareto(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming], folder: Path, note: str) -> None:
     # Narrower networks than the paper's would lie far from its points.
     whole = slimmed.recipes[model]["pretrain.width"] == 1
-    counted = whole and all(row.paper_macs is not None for row in ours.values())
     points = [
         {
             "penalty": penalty,
             "top1": row.top1,
-            "macs": (row.paper_macs if counted else row.conv_macs) / 1e6,
-            "params": (row.paper_params if counted else row.params) / 1e6,
+            "macs": (row.paper_macs if whole else row.conv_macs) / 1e6,
+            "params": (row.paper_params if whole else row.params) / 1e6,
         }
         for penalty, row in ours.items()
     ]
     paper = [row._asdict() | {"penalty": row.penalty or 0.0} for row in published.TABLES[model]] if whole else []
     others = [row._asdict() for row in published.OTHERS[model]] if whole else []
-    note += " (the paper's count)" if counted else ""
-    note += f"; paper: {published.SOURCE}" if paper else ""
+    note += f" (the paper's count); paper: {published.SOURCE}" if whole else ""
     plot_pareto(points, paper, folder / f"pareto-{model}.png", title=model, note=note, others=others)
 
 
@@ -71,18 +69,14 @@ def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[
             f"**{penalty:g}**" if penalty else "**0** (dense)",
             f"{row.conv_macs / 1e6:.4g} ({row.conv_macs_ratio:.2f}×)",
             f"{row.params / 1e6:.4g} ({row.params_ratio:.2f}×)",
-            _millions(row.paper_macs, row.paper_macs_ratio),
-            _millions(row.paper_params, row.paper_params_ratio),
+            f"{row.paper_macs / 1e6:.4g} ({row.paper_macs_ratio:.2f}×)",
+            f"{row.paper_params / 1e6:.4g} ({row.paper_params_ratio:.2f}×)",
             f"**{row.top1:.2f}**",
             f"{row.top5:.2f}",
             slimmed.cost(model, dense=not penalty),
         )
         for penalty, row in ours.items()
     ]
-
-
-def _millions(count: int | None, ratio: float | None) -> str:
-    return "–" if count is None else f"{count / 1e6:.4g} ({ratio:.2f}×)"
 
 
 def _papers(model: str) -> list[tuple]:
