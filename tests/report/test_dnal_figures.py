@@ -22,12 +22,16 @@ from matplotlib.transforms import Bbox
 
 from nas.report.figures import dnal as figures
 from nas.report.figures.style import COLOURS, PAPER, WIDTH
-from nas.report.published.dnal import TABLES
+from nas.report.published.dnal import OTHERS, TABLES
 
 
 def published(name: str) -> list[dict]:
     rows = TABLES[name]
     return [{"penalty": r.penalty or 0.0, "top1": r.top1, "macs": r.macs, "params": r.params} for r in rows]
+
+
+def others(name: str) -> list[dict]:
+    return [row._asdict() for row in OTHERS[name]]
 
 
 def random_rows(count: int, seed: int) -> list[dict]:
@@ -130,6 +134,30 @@ def test_labels_meet_no_other_label_and_hide_no_point(mine, paper):
         for _, _, point, box in (of for of in plain if of[0]):
             own = gap(box, axes.transData.transform(point))
             assert own < 32 and all(own <= gap(box, dot) + 1e-6 for dot in dots)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_other_methods_are_small_crosses_with_their_names(name):
+    """Below ours and the paper's points; where they crowd around ours, up to half of the names find no room."""
+    mine = published(name)
+    for row in mine:
+        row |= {"macs": row["macs"] and 0.9 * row["macs"], "params": 0.9 * row["params"], "top1": row["top1"] - 0.3}
+    rows = others(name)
+    figure = draw(figures.pareto_figure(mine, published(name), name, LONG_RECIPE, rows))
+    assert legend_labels(figure)[-1] == "other methods, as the paper quotes them"
+    for axes, size in zip(figure.axes, ["macs", "params"][-len(figure.axes) :], strict=True):
+        there = [row for row in rows if row[size] is not None]
+        crosses = [line for line in axes.lines if line.get_marker() == "x"]
+        assert [points(line) for line in crosses] == [[(row[size], row["top1"]) for row in there]] * bool(there)
+        assert all(line.get_zorder() > cross.get_zorder() for cross in crosses for line in set(axes.lines) - {cross})
+        placed = labels(axes)
+        small = [text for text in axes.texts if text.get_fontsize() < figures.LABEL_SIZE]
+        names = {((row[size], row["top1"]), row["method"]) for row in there}
+        assert {(text.xy, text.get_text()) for text in small} <= names
+        assert len(small) >= len(there) / 2 and all(text.get_fontsize() >= 7 for text in small)
+        assert [(a[0], b[0]) for a, b in combinations(placed, 2) if meet(a[2], b[2])] == []
+        dots = [axes.transData.transform(point) for line in axes.lines for point in points(line)]
+        assert min(gap(box, dot) for _, _, box in placed for dot in dots) > 3  # pixels
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -1,5 +1,7 @@
 """The published tables of DNAL: against the ratios that the paper prints, and the networks built."""
 
+from collections import Counter
+
 import pytest
 
 from nas.report.published.dnal import OTHERS, TABLES
@@ -103,23 +105,33 @@ def test_accuracies_and_search_costs(name):
     assert [row.search_cost for row in TABLES[name]] == COSTS.get(name, [None] * len(TABLES[name]))
 
 
-# Of the other methods' networks in each table: how many, and their multiply-adds, parameters and top-1 added up
+# Of the other methods' networks in each table: how many, and their multiply-adds, parameters, top-1 and top-5 added up
 OTHER_SUMS = {
-    "vgg16_cifar": (3, 435.59, 8.37, 277.83),
-    "resnet56": (7, 424.93, 2.55, 646.84),
-    "mobilenet_v2_cifar": (7, 358.0, 4.69, 656.77),
-    "vgg16_bn": (8, 38750.0, 645.34, 553.36),
-    "resnet50": (16, 24550.0, 154.11, 1138.52),
-    "mobilenet_v2": (1, 211.0, 0.0, 70.8),
-    "proxylessnas": (15, 0.0, 73.1, 1108.24),
+    "vgg16_cifar": (3, 435.59, 8.37, 277.83, 0),
+    "resnet56": (7, 424.93, 2.55, 646.84, 0),
+    "mobilenet_v2_cifar": (7, 358.0, 4.69, 656.77, 0),
+    "vgg16_bn": (8, 38750.0, 645.34, 553.36, 711.3),
+    "resnet50": (16, 24550.0, 154.11, 1138.52, 1264.27),
+    "mobilenet_v2": (1, 211.0, 0, 70.8, 0),
+    "proxylessnas": (15, 0, 73.1, 1108.24, 641.0),
 }
+# Their search costs and kinds of search, where the tables name any, and of how many networks
+OTHER_COSTS = {
+    "vgg16_bn": {"90+30+20": 3, "196+48": 2, "100": 1},
+    "resnet50": {"90+30+20": 2, "90+60": 3, "12+90": 3, "196+48": 2},
+    "proxylessnas": {"600+250": 1, "200+150": 1, "90+360": 3},
+}
+SEARCHES = {"EA": 3, "RL": 7, "gradient": 5}
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_methods_networks_add_up(name):
     rows = OTHERS[name]
-    sums = (sum(getattr(row, key) or 0 for row in rows) for key in ("macs", "params", "top1"))
+    sums = (sum(getattr(row, key) or 0 for row in rows) for key in ("macs", "params", "top1", "top5"))
     assert (len(rows), *sums) == pytest.approx(OTHER_SUMS[name])
+    assert Counter(row.search_cost for row in rows if row.search_cost) == OTHER_COSTS.get(name, {})
+    assert Counter(row.search for row in rows if row.search) == (SEARCHES if name == "proxylessnas" else {})
+    assert all(row.penalty is None for row in rows)
 
 
 def test_other_methods_networks_have_the_ratios_that_the_paper_prints():

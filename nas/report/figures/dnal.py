@@ -104,7 +104,7 @@ SIDES = np.array(
     + [(-1, 0.5), (1, -0.5), (-0.5, 1), (0.5, -1), (1, 0.5), (-1, -0.5), (0.5, 1), (-0.5, -1)]
 )
 SMALL_LABEL = 7.5  # points, of other methods' names
-OTHERS_STYLE = {"color": "#999999", "marker": "x", "markersize": 4, "markeredgewidth": 1, "linestyle": "none"}
+OTHERS_STYLE = {"color": "#999999", "marker": "x", "markersize": 4, "linestyle": "none", "zorder": 1.9}
 PAPER_INK = "#666666"  # the grey of the paper's lines would be faint for small text
 
 
@@ -115,7 +115,7 @@ def pareto_figure(
     """The figure that `plot_pareto` saves."""
     rows = [*ours, *paper, *others]
     sizes = [size for size in SIZES if any(row[size] is not None for row in rows)]
-    figure = new_figure(WIDTH, 1.4 + 3.4 * len(sizes))
+    figure = new_figure(WIDTH, 1.4 + (4.4 if others else 3.4) * len(sizes))
     figure.suptitle(title, weight="bold", parse_math=False)
     panels = figure.subplots(len(sizes), 1, sharey=True, squeeze=False)[:, 0]
     styles = {
@@ -161,15 +161,19 @@ class _Place(NamedTuple):
 
     def gaps(self, points: np.ndarray) -> np.ndarray:
         """How far each of the points (N × 2) lies from the label; 0 inside."""
+        if not len(points):
+            return np.empty(0)
         beyond = np.abs(points - (self.x, self.y)) - (self.half_width, self.half_height)
         return np.hypot(*np.maximum(beyond, 0).T)
 
     def conflict(self, other: "_Place") -> int:
-        """0 beside the other label, 1 if the way of either meets the other, 3 if the labels themselves meet."""
+        """0 beside the other label, 1 if the way of either meets the other or its way, 3 if the labels meet."""
         apart = np.abs((self.x - other.x, self.y - other.y))
         if (apart < (self.half_width + other.half_width + 2, self.half_height + other.half_height + 1)).all():
             return 3
-        return int((self.gaps(other.leader) < 1).any() or (other.gaps(self.leader) < 1).any())
+        if (self.gaps(other.leader) < 1).any() or (other.gaps(self.leader) < 1).any():
+            return 1
+        return int(_near(self.leader, other.leader, 2).any())
 
 
 def _label_points(
@@ -182,7 +186,8 @@ def _label_points(
     to_points = 72 / axes.figure.dpi
     low, high = axes.get_window_extent().get_points() * to_points
     paths = [axes.transData.transform(line.get_xydata()) * to_points for line in axes.lines]
-    dots, lines = np.concatenate(paths), np.concatenate([_along(path) for path in paths])
+    joined = [path for path, line in zip(paths, axes.lines, strict=True) if line.get_linestyle() != "None"]
+    dots, lines = np.concatenate(paths), np.concatenate([np.empty((0, 2)), *map(_along, joined)])
     placed: list[_Place] = []
 
     def cost(place: _Place) -> float:
@@ -191,34 +196,35 @@ def _label_points(
         conflicts = 3 * outside + sum(place.conflict(other) for other in placed)
         # A label without a line to its point must be nearest to it.
         strangers = 0 if len(place.leader) else (gaps < place.gaps(at[None]) + 2).sum() - 1
-        hidden = (place.gaps(lines) < 1).sum()
-        return 1000 * conflicts + 100 * (gaps < 4).sum() + 20 * strangers + hidden + 0.3 * len(place.leader)
+        hidden = 3 * (place.gaps(lines) < 1).sum() + 5 * _near(place.leader, lines, 1.5).sum()
+        hit = (gaps < 4).sum() + _near(dots, place.leader, 3.5).sum()
+        return 2000 * conflicts + 200 * hit + 20 * strangers + hidden + 0.3 * len(place.leader)
 
-    for rows, colour in ((ours, COLOURS[0]), (paper, PAPER_INK)):
-        for row in sorted((row for row in rows if row[size] is not None), key=lambda row: row["penalty"]):
-            text = _lambda(row["penalty"]) if row["penalty"] else "dense"
+    for rows, colour, label_size in (
+        (ours, COLOURS[0], LABEL_SIZE),
+        (paper, PAPER_INK, LABEL_SIZE),
+        (others, PAPER_INK, SMALL_LABEL),
+    ):
+        for row in sorted((row for row in rows if row[size] is not None), key=lambda row: row["penalty"] or 0):
+            text = row["method"] if rows is others else _lambda(row["penalty"]) if row["penalty"] else "dense"
             at = axes.transData.transform((row[size], row["top1"])) * to_points
-            placed.append(min(_places_around(at, text), key=cost))
-            _annotate(axes, (row[size], row["top1"]), text, placed[-1], at, colour)
-    for row in others:
-        if row[size] is not None:
-            at = axes.transData.transform((row[size], row["top1"])) * to_points
-            place = min(_places_around(at, row["method"], SMALL_LABEL), key=cost)
-            if cost(place) < 100:
+            place = min(_places_around(at, text, label_size), key=cost)
+            if rows is not others or cost(place) < 200:
                 placed.append(place)
-                _annotate(axes, (row[size], row["top1"]), row["method"], place, at, PAPER_INK, SMALL_LABEL)
+                _annotate(axes, (row[size], row["top1"]), text, place, at, colour, label_size)
+
+
+def _near(points: np.ndarray, others: np.ndarray, reach: float) -> np.ndarray:
+    """Of each of `points` (N × 2), whether one of `others` (M × 2) lies within `reach` of it."""
+    if not len(points) or not len(others):
+        return np.zeros(len(points), bool)
+    return np.abs(np.subtract.outer(points @ (1, 1j), others @ (1, 1j))).min(axis=1) < reach
 
 
 def _annotate(
-    axes: Axes,
-    point: tuple[float, float],
-    text: str,
-    place: _Place,
-    at: np.ndarray,
-    colour: str,
-    label_size: float = LABEL_SIZE,
+    axes: Axes, point: tuple[float, float], text: str, place: _Place, at: np.ndarray, colour: str, label_size: float
 ) -> None:
-    line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    line = {"arrowstyle": "-", "color": colour, "linewidth": 0.07 * label_size, "shrinkA": 0, "shrinkB": 3}
     style = {"size": label_size, "color": colour, "ha": "center", "va": "center", "in_layout": False}
     offset = (place.x - at[0], place.y - at[1])
     arrow = line if len(place.leader) else None
@@ -233,7 +239,7 @@ def _along(path: np.ndarray) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _places_around(at: np.ndarray, text: str, label_size: float = LABEL_SIZE) -> Iterator[_Place]:
+def _places_around(at: np.ndarray, text: str, label_size: float) -> Iterator[_Place]:
     half = np.array([36 * text_width(text, label_size), 0.6 * label_size])
     for reach in (6, 10, 16, 24, 34, 46, 60, 76):
         for side in SIDES:

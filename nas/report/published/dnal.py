@@ -9,7 +9,7 @@ class Row(NamedTuple):
     Parameters
     ----------
     method : str
-        "Baseline", "DNAL", or another method as the tables call it; for ProxylessNAS with the kind of its search.
+        "Baseline", "DNAL", or another method as the tables call it.
     penalty : float or None
         λ_a of DNAL.
     macs, params : float or None
@@ -18,6 +18,8 @@ class Row(NamedTuple):
         Test accuracy in percent; top5 None where none is given.
     search_cost : str or None
         Epochs: "90", or of the three phases, "30+10+70". None in a table without them.
+    search : str or None
+        By what ProxylessNAS's table says that it was searched: "EA", "RL" or "gradient".
     """
 
     method: str
@@ -27,6 +29,7 @@ class Row(NamedTuple):
     top1: float
     top5: float | None
     search_cost: str | None
+    search: str | None = None
 
 
 SOURCE = "Guo et al., Pattern Recognition 126 (2022), 108448; the tables of its repository, QingbeiGuo/DNAL"
@@ -81,7 +84,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
     ),
     "proxylessnas": (
         Row("Baseline", None, None, 16.0, 75.7, 92.5, "150"),
-        Row("DNAL", 6e-5, None, 3.6, 75.0, 92.5, "100+10+110"),
+        Row("DNAL", 6e-5, None, 3.6, 75.0, 92.5, "100+10+110", "gradient"),
     ),
 }
 
@@ -140,20 +143,20 @@ OTHERS: dict[str, tuple[Row, ...]] = {
     ),
     "mobilenet_v2": (Row("AMC", None, 211, None, 70.8, None, None),),
     "proxylessnas": (
-        Row("EA+BPE-1 (EA)", None, None, 5, 74.56, None, None),
-        Row("CARS-I (EA)", None, None, 5.1, 75.2, 92.5, None),
-        Row("CARS-A (EA)", None, None, 3.7, 72.8, 90.8, None),
-        Row("RL+BPE-1 (RL)", None, None, 5.5, 74.18, None, None),
-        Row("NASNet-A (RL)", None, None, 5.3, 74, 91.6, None),
-        Row("NASNet-B (RL)", None, None, 5.3, 72.8, 91.3, None),
-        Row("NASNet-C (RL)", None, None, 4.9, 72.5, 91, None),
-        Row("MnasNet-92 (RL)", None, None, 4.4, 74.8, None, None),
-        Row("MnasNet (RL)", None, None, 4.2, 74, None, None),
-        Row("MnasNet-65 (RL)", None, None, 3.6, 73, None, None),
-        Row("DARTS (gradient)", None, None, 4.7, 73.3, 91.3, "600+250"),
-        Row("ProxylessNAS (gradient)", None, None, 7.1, 75.1, 92.5, "200+150"),
-        Row("FBNet-A (gradient)", None, None, 4.3, 73, None, "90+360"),
-        Row("FBNet-B (gradient)", None, None, 4.5, 74.1, None, "90+360"),
-        Row("FBNet-C (gradient)", None, None, 5.5, 74.9, None, "90+360"),
+        Row("EA+BPE-1", None, None, 5, 74.56, None, None, "EA"),
+        Row("CARS-I", None, None, 5.1, 75.2, 92.5, None, "EA"),
+        Row("CARS-A", None, None, 3.7, 72.8, 90.8, None, "EA"),
+        Row("RL+BPE-1", None, None, 5.5, 74.18, None, None, "RL"),
+        Row("NASNet-A", None, None, 5.3, 74, 91.6, None, "RL"),
+        Row("NASNet-B", None, None, 5.3, 72.8, 91.3, None, "RL"),
+        Row("NASNet-C", None, None, 4.9, 72.5, 91, None, "RL"),
+        Row("MnasNet-92", None, None, 4.4, 74.8, None, None, "RL"),
+        Row("MnasNet", None, None, 4.2, 74, None, None, "RL"),
+        Row("MnasNet-65", None, None, 3.6, 73, None, None, "RL"),
+        Row("DARTS", None, None, 4.7, 73.3, 91.3, "600+250", "gradient"),
+        Row("ProxylessNAS", None, None, 7.1, 75.1, 92.5, "200+150", "gradient"),
+        Row("FBNet-A", None, None, 4.3, 73, None, "90+360", "gradient"),
+        Row("FBNet-B", None, None, 4.5, 74.1, None, "90+360", "gradient"),
+        Row("FBNet-C", None, None, 5.5, 74.9, None, "90+360", "gradient"),
     ),
 }

@@ -83,7 +83,8 @@ def _papers(model: str) -> list[tuple]:
     whole, rows = published.TABLES[model][0], []
     for row in (*published.TABLES[model], *published.OTHERS[model]):
         shown = (
-            f"{row.penalty:g}" if row.penalty is not None else row.method,
+            (f"{row.penalty:g}" if row.penalty is not None else row.method)
+            + (f" ({row.search})" if row.search else ""),
             "–",
             "–",
             f"{row.macs:g} ({whole.macs / row.macs:.2f}×)" if row.macs and whole.macs else "–",
