@@ -76,3 +76,10 @@ def test_a_missing_result_is_named(results: Path, tmp_path: Path) -> None:
     (results / "slim/vgg16_cifar-0.01/channels.csv").unlink()
     with pytest.raises(UserError, match="slim/vgg16_cifar-0.01/channels.csv: is missing or damaged"):
         section(SLIMMED, results, tmp_path)
+
+
+def test_rows_of_the_supernets_table_say_how_they_were_searched() -> None:
+    papers = dnal._papers("proxylessnas")
+    assert ("*6e-05 (gradient)*", *["*–*"] * 3, "*3.6 (4.44×)*", "*75*", "*92.5*", "*100+10+110*") in papers
+    assert ("*DARTS (gradient)*", *["*–*"] * 3, "*4.7 (3.40×)*", "*73.3*", "*91.3*", "*600+250*") in papers
+    assert ("*NASNet-A (RL)*", *["*–*"] * 3, "*5.3 (3.02×)*", "*74*", "*91.6*", "*–*") in papers
