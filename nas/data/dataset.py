@@ -97,6 +97,7 @@ def _image_files(folder: Path, part: str, meta: dict[str, Any], digests: Tensor,
         digests,
         workers,
         resize=meta["test_resize"] if part == "test" else None,
+        channels=meta["shape"][0],
     )
 
 

@@ -5,6 +5,7 @@ generator of the CPU, and the one thing that is computed, mean and standard devi
 """
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,8 @@ from nas.data.split import Split, stratified
 from nas.data.streaming import ImageFiles, count_values
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import sha256, whole_folder, write_json
+
+log = logging.getLogger("nas")
 
 
 def prepare(
@@ -38,15 +41,15 @@ def prepare(
 
     The folder holds train.safetensors (images, labels, half), test.safetensors (images, labels) and meta.json; the same
     data, arguments and seed leave the same bytes. `half` cuts the training images at random into two halves that differ
-    by at most one image. Of data that are streamed, digests (uint8, N×32: the SHA-256 of each image file) stand in the
-    place of images, and train.json and test.json list the files' names, relative to `root`.
+    by at most one image, in each class too. Of data that are streamed, digests (uint8, N×32: the SHA-256 of each image
+    file) stand in the place of images, and train.json and test.json list the files' names, relative to `root`.
 
     Parameters
     ----------
     name
         A key of `nas.data.readers.READERS`. digits are scikit-learn's 1,797 of 8×8 pixels, a stratified fifth of them
-        for the test; fashion_mnist, cifar10 and cifar100 are torchvision's; folder reads the .png, .jpg and .jpeg
-        images in ROOT/train/CLASS/ and ROOT/test/CLASS/, as RGB.
+        for the test; fashion_mnist, cifar10 and cifar100 are torchvision's; folder reads the images
+        below ROOT/train/CLASS/ and ROOT/test/CLASS/.
     root
         The folder that has the data set, or that it is downloaded to; digits need none.
     output
@@ -83,21 +86,53 @@ def prepare(
     test = _limit(all_test, test_limit, "test", seed)
     _check_trainable(classes, train, root)
     meta = {"name": name, "classes": list(classes), "shape": list(train.images.shape[1:])}
-    if workers:
+    if isinstance(train.images, ImageFiles):
         first = all_train.images.paths()[0]
-        (train_files, counts), (test_files, _) = (split.images.survey(first) for split in (train, test))
-        train, test = replace(train, images=train_files), replace(test, images=test_files)
-        meta |= {"root": str(root), "image_size": image_size, "test_resize": test_resize}
-    else:
+        if workers:
+            (train_files, counts), (test_files, _) = (split.images.survey(first) for split in (train, test))
+            train, test = replace(train, images=train_files), replace(test, images=test_files)
+            meta |= {"root": str(root), "image_size": image_size, "test_resize": test_resize}
+        else:
+            train, test = (replace(split, images=split.images.read(first)) for split in (train, test))
+    if not workers:
         counts = count_values(train.images)
     mean, std = mean_and_std(counts)
     if min(std) == 0:
         raise UserError(f"data.root: the training images of {name} in {root} have a channel of one value throughout")
-    half = torch.zeros(len(train.labels), dtype=torch.uint8)
-    half[torch.randperm(len(half), generator=_generator(seed, "half"))[: len(half) // 2]] = 1
+    train = replace(train, half=halves(train.labels, _generator(seed, "half")))
     meta |= {"mean": mean, "std": std, "train": len(train.labels), "test": len(test.labels)}
     meta["test_per_class"] = torch.bincount(test.labels, minlength=len(classes)).tolist()
-    _write(output, meta, {"train": replace(train, half=half), "test": test})
+    _tell(meta, train)
+    _write(output, meta, {"train": train, "test": test})
+
+
+def halves(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Cut N labels at random into two halves that differ by one at most, in each class too: uint8, N, of 0 and 1."""
+    order = torch.randperm(len(labels), generator=generator)
+    half = torch.zeros(len(labels), dtype=torch.uint8)
+    odd = []  # of each class of an odd number, one
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        half[members[: len(members) // 2]] = 1
+        odd += members[len(members) // 2 * 2 :].tolist()
+    chosen = torch.randperm(len(odd), generator=generator)[: len(odd) // 2]
+    half[torch.tensor(odd, dtype=torch.int64)[chosen]] = 1
+    return half
+
+
+def _tell(meta: dict, train: Split) -> None:
+    """What was found, and what of it makes a search or a training doubtful."""
+    channels, height, width = meta["shape"]
+    per_class = torch.bincount(train.labels, minlength=len(meta["classes"]))
+    log.info(
+        "%s: %d training and %d test images, %d×%d pixels (height×width), %s, %d classes of %d to %d training images",
+        *(meta["name"], meta["train"], meta["test"], height, width, "grey" if channels == 1 else "in colour"),
+        *(len(per_class), per_class.min(), per_class.max()),
+    )
+    for count, trouble in ((0, "no training image"), (1, "one training image, so that half of a search never sees it")):
+        if lacking := [name for name, found in zip(meta["classes"], per_class.tolist(), strict=True) if found == count]:
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            log.warning("data: %s%s: %s", ", ".join(lacking[:3]), more, trouble)
 
 
 def _check_trainable(classes: Sequence[str], train: Split, root: str | Path) -> None:

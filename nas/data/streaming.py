@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -42,6 +42,8 @@ READ_ERRORS = (
     pickle.UnpicklingError,
     Image.DecompressionBombError,
 )
+# What torchvision's ImageFolder takes. Pillow tries no others: some it would hand to another program.
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DIGEST = 32  # bytes of a SHA-256
 CHUNK = 64  # images that a worker surveys at a time
 
@@ -58,36 +60,70 @@ def centre_square(size: int | None, resize: int | None = None) -> Transform:
     return v2.Identity() if size is None else v2.Compose([v2.Resize(resize or size), v2.CenterCrop(size)])
 
 
-def read_image(path: Path, transform: Transform) -> Tensor:
-    """Return the image at `path` as RGB after `transform`: uint8, 3×H×W.
+def read_image(path: Path, transform: Transform, channels: int = 3) -> Tensor:
+    """Return the image at `path` after `transform`, in colour or grey (`channels` 3 or 1): uint8, channels×H×W.
+
+    It stands upright as its EXIF orientation says; what is transparent shows a white ground; 16 bits a channel are
+    scaled to 8.
 
     Raises
     ------
     UserError
-        The file is missing or damaged, or has more than 8 bits a channel.
+        The file is missing or damaged, or has values of another kind.
     """
+    with _opened(path) as image:
+        image = transform(_opaque(_in_8_bits(ImageOps.exif_transpose(image))).convert("RGB" if channels == 3 else "L"))
+    return torch.from_numpy(np.array(image)).view(*image.size[::-1], channels).permute(2, 0, 1)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether the image at `path` has no colours, by its header alone; raises UserError as `read_image`."""
+    with _opened(path) as image:
+        return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
-            # Pillow clips wider samples to 255, which would leave a white image.
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"more than 8 bits a channel, mode {image.mode}")
-            image = image.convert("RGB")
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
     except READ_ERRORS as error:
         raise UserError(f"data.root: {path} is not a readable image ({reason(error)})") from error
-    return torch.from_numpy(np.array(transform(image))).permute(2, 0, 1)
 
 
-def read_images(paths: Sequence[Path], transform: Transform, first: Path, size: tuple[int, int]) -> Tensor:
-    """Return images that all have the `size` (height, width) of the image at `first`: uint8, N×3×H×W.
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8; Pillow's own conversion clips it."""
+    if image.mode.startswith("F"):
+        raise ValueError("its values are floating-point numbers")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65_535:
+        raise ValueError("more than 16 bits a channel")
+    return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Colours that hide behind alpha 0 are nobody's; a white ground is what most viewers show."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def read_images(
+    paths: Sequence[Path], transform: Transform, first: Path, size: tuple[int, int], channels: int = 3
+) -> Tensor:
+    """Return images that all have the `size` (height, width) of the image at `first`: uint8, N×channels×H×W.
 
     Raises
     ------
     UserError
         As in `read_image`, or one is of another size.
     """
-    images = torch.empty(len(paths), 3, *size, dtype=torch.uint8)
+    images = torch.empty(len(paths), channels, *size, dtype=torch.uint8)
     for place, path in zip(images, paths, strict=True):
-        image = read_image(path, transform)
+        image = read_image(path, transform, channels)
         if image.shape != place.shape:
             found, expected = (f"{height}×{width}" for height, width in (image.shape[1:], size))
             raise UserError(
@@ -121,12 +157,12 @@ class _File(NamedTuple):
     seed: int | None
 
 
-def _read_batch(files: Sequence[_File], transform: Transform, size: tuple[int, int]) -> Tensor:
-    images = torch.empty(len(files), 3, *size, dtype=torch.uint8)
+def _read_batch(files: Sequence[_File], transform: Transform, size: tuple[int, int], channels: int) -> Tensor:
+    images = torch.empty(len(files), channels, *size, dtype=torch.uint8)
     for place, file in zip(images, files, strict=True):
         _check_unaltered(file)
         with nullcontext() if file.seed is None else _seeded(file.seed):
-            place.copy_(read_image(file.path, transform))
+            place.copy_(read_image(file.path, transform, channels))
     return images
 
 
@@ -148,8 +184,10 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _survey(paths: Sequence[Path], transform: Transform, first: Path, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    counts = count_values(read_images(paths, transform, first, size))
+def _survey(
+    paths: Sequence[Path], transform: Transform, first: Path, size: tuple[int, int], channels: int
+) -> tuple[Tensor, Tensor]:
+    counts = count_values(read_images(paths, transform, first, size, channels))
     digests = b"".join(bytes.fromhex(sha256(path)) for path in paths)
     return counts, torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(-1, DIGEST)
 
@@ -214,8 +252,8 @@ class ImageFiles:
         str, N: an array of objects.
     image_size, resize
         What `centre_square` brings each image to, and by way of which size.
-    size
-        Height and width of all images after that.
+    size, channels
+        Height and width of all images after that, and 1 for grey or 3 for colour.
     digests
         uint8, N×32: the SHA-256 of each file when it was prepared; None before.
     workers
@@ -232,14 +270,15 @@ class ImageFiles:
     workers: int = 0
     device: torch.device = torch.device("cpu")
     resize: int | None = None
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """N, 3, height, width: what a tensor of the images would have."""
-        return len(self), 3, *self.size
+        """N, channels, height, width: what a tensor of the images would have."""
+        return len(self), self.channels, *self.size
 
     def __getitem__(self, chosen: Tensor) -> "ImageFiles":
         """Those that `chosen` says, as it would of a tensor: indices (int64) or a mask (bool, N). Reads none."""
@@ -257,7 +296,7 @@ class ImageFiles:
 
     def read(self, first: Path) -> Tensor:
         """All images, by this process: `read_images`."""
-        return read_images(self.paths(), centre_square(self.image_size, self.resize), first, self.size)
+        return read_images(self.paths(), centre_square(self.image_size, self.resize), first, self.size, self.channels)
 
     def survey(self, first: Path) -> tuple["ImageFiles", Tensor]:
         """Read each image once; return the files with their digests, and `count_values` of all images.
@@ -267,12 +306,11 @@ class ImageFiles:
         UserError
             An image is missing or damaged, or is not of the size of the one at `first`.
         """
-        work = functools.partial(
-            _survey, transform=centre_square(self.image_size, self.resize), first=first, size=self.size
-        )
+        transform = centre_square(self.image_size, self.resize)
+        work = functools.partial(_survey, transform=transform, first=first, size=self.size, channels=self.channels)
         paths = self.paths()
         chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-        counts, digests = torch.zeros(3, 256, dtype=torch.int64), []
+        counts, digests = torch.zeros(self.channels, 256, dtype=torch.int64), []
         with tqdm(total=len(paths), unit="image", disable=not sys.stderr.isatty()) as bar:
             for of_chunk, of_files in _in_workers(work, chunks, self.workers):
                 counts += of_chunk
@@ -283,7 +321,7 @@ class ImageFiles:
     def stream(
         self, batches: Sequence[Tensor], crop_seeds: Sequence[Tensor] | None = None, smallest: float = 0.08
     ) -> Iterator[Tensor]:
-        """Yield the images of each of `batches` (indices, int64 b): uint8, b×3×H×W, on the device.
+        """Yield the images of each of `batches` (indices, int64 b): uint8, b×C×H×W, on the device.
 
         With `crop_seeds` (int64 b each) an image is no central square but a random part, resized: v2.RandomResizedCrop,
         which takes at least the share `smallest` of the area, at a ratio of 3/4 to 4/3. What it draws follows from the
@@ -299,7 +337,7 @@ class ImageFiles:
         transform = centre_square(self.image_size, self.resize)
         if crop_seeds is not None:
             transform = v2.RandomResizedCrop(self.size, scale=(smallest, 1))
-        work = functools.partial(_read_batch, transform=transform, size=self.size)
+        work = functools.partial(_read_batch, transform=transform, size=self.size, channels=self.channels)
         # A batch alone would wait for the start of a process.
         workers = self.workers if len(batches) > 1 else 0
         pin_memory = self.device.type == "cuda"

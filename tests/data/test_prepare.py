@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nas.data.dataset import load
 from nas.data.meta import read_meta
-from nas.data.prepare import mean_and_std, prepare
+from nas.data.prepare import halves, mean_and_std, prepare
 from nas.data.split import stratified
 from nas.data.streaming import count_values
 from nas.pipeline.files import sha256
@@ -104,8 +104,8 @@ def test_same_seed_same_bytes(tmp_path):
 def test_digits_are_these_bytes_on_every_machine(digits):
     """Or a clone would train again what came with it. Other versions of the libraries may call for other bytes here."""
     assert {path.name: sha256(path) for path in digits.iterdir()} == {
-        "meta.json": "704325f1be1da27ac44a02a3ac36a245c57507e500a43fa605a7207c5dc5f77b",
-        "train.safetensors": "3b3480df00c43e859bba6dc1b784bd9baaeda521d5afea5a96efc9f8d41d4700",
+        "meta.json": "52d966793739025fb662279ecc7cb48d9134297c7526398d13d0049af81cb69c",
+        "train.safetensors": "ed07d2bf3e6317487d17ec420cabf36db361954d4db20b4bee8986ec6d114674",
         "test.safetensors": "7ebbde8dda8d5c9985e079239b0873a66c49aa3458e9af9394e8a9703370f2bf",
     }
 
@@ -126,6 +126,31 @@ def test_halves_are_equal_and_random(tmp_path, limit, alphas):
     assert (half == 0).sum() == len(half) - alphas
     # Neither one after the other nor by turns: changes are near half of the neighbours.
     assert 0.3 < half.diff().ne(0).float().mean() < 0.7
+
+
+@pytest.mark.parametrize("counts", [[2] * 20, [1, 1, 1, 5, 4], [7, 1, 30, 2], [3, 3]])
+def test_halves_are_equal_in_each_class_too(counts):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+    seen = set()
+    for seed in range(20):
+        half = halves(labels, torch.Generator().manual_seed(seed))
+        seen.add(tuple(half.tolist()))
+        assert half.sum() == len(labels) // 2
+        for label, count in enumerate(counts):
+            assert half[labels == label].sum() in (count // 2, count - count // 2)
+    assert len(seen) >= 10
+
+
+def test_a_class_of_one_image_and_one_of_none_are_told(tmp_path, caplog):
+    with caplog.at_level("INFO", "nas"):
+        prepare("digits", "unused", tmp_path / "out", seed=0, train_limit=8)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0] == (
+        "digits: 8 training and 360 test images, 8×8 pixels (height×width), grey, 10 classes of 0 to 1 training images"
+    )
+    assert told[1].endswith(": no training image") and told[1].count(",") == 1  # two classes
+    assert told[2].endswith("and 5 more: one training image, so that half of a search never sees it")
 
 
 def test_prepare_replaces_an_earlier_folder(tmp_path):

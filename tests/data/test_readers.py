@@ -321,7 +321,7 @@ def test_folder_with_images_of_two_sizes(pictures):
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_folder_that_is_missing(pictures, part):
     (pictures / part).rename(pictures / "elsewhere")
-    folder_fails(pictures, f"data.root: {pictures / part} is no folder", "CLASS/*.png")
+    folder_fails(pictures, f"data.root: {pictures / part} is no folder", "CLASS/*.png (or .jpg")
 
 
 def test_folder_without_classes(tmp_path):
@@ -353,12 +353,6 @@ def test_folder_with_a_text_called_png(pictures):
     path = pictures / "train" / "ant" / "0.png"
     path.write_text("no image")
     folder_fails(pictures, f"data.root: {path} is not a readable image (")
-
-
-def test_folder_with_16_bit_images(pictures):
-    path = pictures / "train" / "ant" / "0.png"
-    picture(path, np.full((6, 9), 30_000, np.uint16))
-    folder_fails(pictures, f"data.root: {path} is not a readable image (more than 8 bits")
 
 
 def test_images_that_are_all_alike(pictures):

@@ -440,7 +440,7 @@ def test_meta_that_was_altered(folder, tmp_path, changes):
 
 
 def test_workers_read_and_take_reads_here(folder, monkeypatch):
-    def mark(path, transform):
+    def mark(path, transform, channels):
         assert torch.get_num_threads() == 1
         return (
             torch.frombuffer(bytearray(os.getpid().to_bytes(4)), dtype=torch.uint8).expand(3, SIZE, 4).repeat(1, 1, 3)
@@ -485,7 +485,7 @@ def test_a_worker_that_is_killed_ends_in_one_line(folder, monkeypatch):
 
 
 def test_a_bug_is_no_mistake_of_the_user(folder, monkeypatch):
-    def bug(path, transform):
+    def bug(path, transform, channels):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(streaming, "read_image", bug)

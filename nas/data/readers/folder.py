@@ -1,26 +1,32 @@
-"""A folder of images of one's own: ROOT/train/CLASS/ and ROOT/test/CLASS/, read as RGB.
+"""A folder of images of one's own: ROOT/train/CLASS/ and ROOT/test/CLASS/, with whatever folders a class has inside.
 
-The pixels are the same on every processor, for Pillow decodes and resizes in integers; of an image that is resized they
-follow from its version too (11 and 13 pass over its two axes in another order, and some pixels differ by 1).
+Grey if all images are, else in colour; see `nas.data.streaming.read_image`. The pixels are the same on every processor,
+for Pillow decodes and resizes in integers; of an image that is resized they follow from its version too (11 and 13 pass
+over its two axes in another order, and some pixels differ by 1).
 """
 
-from collections.abc import Iterable
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from nas.data.split import Split
-from nas.data.streaming import ImageFiles, centre_square, read_image
+from nas.data.streaming import ImageFiles, centre_square, is_grey, read_image
 from nas.pipeline.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")  # torchvision's ImageFolder's
+
+log = logging.getLogger("nas")
 
 
 def read(
     name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
 ) -> tuple[list[str], Split, Split]:
-    """The images in memory; with `workers`, which images there are. All have the size of the first training image.
+    """Which images there are, none of them read but the first; all have the size of the first training image.
 
     Test images are cut out of their centre at the size `test_resize`.
     """
@@ -28,35 +34,56 @@ def read(
     for odd in sorted(train.keys() ^ test.keys()):
         here, there = ("train", "test") if odd in train else ("test", "train")
         raise UserError(f"data.root: class {odd} is in {root / here} and not in {root / there}")
+    channels = 1 if all(is_grey(path) for files in (train, test) for paths in files.values() for path in paths) else 3
     first = next(iter(train.values()))[0]
     _, *size = read_image(first, centre_square(image_size)).shape
     splits = []
     for files, resize in ((train, None), (test, test_resize)):
         names = [path.relative_to(root).as_posix() for of_class in files.values() for path in of_class]
         labels = torch.tensor([label for label, of_class in enumerate(files.values()) for _ in of_class])
-        images = ImageFiles(root, np.array(names, object), image_size, tuple(size), workers=workers, resize=resize)
-        splits.append(Split(images if workers else images.read(first), labels))
+        images = ImageFiles(
+            root, np.array(names, object), image_size, tuple(size), workers=workers, resize=resize, channels=channels
+        )
+        splits.append(Split(images, labels))
     return list(train), *splits
 
 
 def _class_files(folder: Path) -> dict[str, list[Path]]:
-    """Map each class under `folder` to its images, both sorted by name."""
-    expected = f"expected {folder}/CLASS/*{', *'.join(SUFFIXES)}"
+    """Map each class under `folder` to its images, both sorted by the characters of their names."""
+    expected = f"expected {folder}/CLASS/*.png (or {', '.join(SUFFIXES[1:])})"
     if not folder.is_dir():
         raise UserError(f"data.root: {folder} is no folder; {expected}")
-    classes = _by_name(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    _refuse_link(folder)
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise UserError(f"data.root: {folder} has no class folders; {expected}")
-    files = {}
-    for path in classes:
-        files[path.name] = _by_name(
-            file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
-        if not files[path.name]:
-            raise UserError(f"data.root: {path} has no images; {expected}")
+    files, passed = {}, [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    for name in classes:
+        found = sorted(_files(folder / name), key=lambda path: path.relative_to(folder).as_posix())
+        files[name] = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+        passed += [path for path in found if path not in set(files[name])]
+        if not files[name]:
+            raise UserError(f"data.root: {folder / name} has no images; {expected}")
+    if passed:
+        kinds = Counter(path.suffix.lower() or path.name for path in passed)
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        log.warning("data.root: %d files below %s are not read: %s", len(passed), folder, told)
     return files
 
 
-def _by_name(paths: Iterable[Path]) -> list[Path]:
-    """Sorted by the characters of their names; paths themselves sort by other rules on Windows."""
-    return sorted(paths, key=lambda path: path.name)
+def _files(folder: Path) -> Iterator[Path]:
+    """Everything below `folder` that is no folder and not hidden."""
+    _refuse_link(folder)
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            _refuse_link(Path(parent, name))
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise UserError(
+            f"data.root: {folder} is a link to a folder, behind which DVC sees no change of the images: put the folder "
+            "itself there, or let data.root be the link"
+        )
