@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 
 from nas.__main__ import main
 from nas.pipeline import params
-from nas.pipeline import params
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
 from stages.report import in_use
@@ -220,7 +219,13 @@ NOT_NEGATIVE = [
     "pretrain.vgg16_cifar.weight_decay",
 ]
 FRACTIONS = [
-    *("search.momentum", "evaluate.momentum", "evaluate.drop_path", "pretrain.vgg16_cifar.momentum", "slim.recipes.vgg16_cifar.gate_momentum"),
+    *(
+        "search.momentum",
+        "evaluate.momentum",
+        "evaluate.drop_path",
+        "pretrain.vgg16_cifar.momentum",
+        "slim.recipes.vgg16_cifar.gate_momentum",
+    ),
 ]
 
 
