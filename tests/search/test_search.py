@@ -277,11 +277,12 @@ def test_alpha_moves_by_adams_first_step() -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=0)
 
 
-def test_weights_step_is_clipped_sgd() -> None:
-    """One step of the weights against the update written out: gradient scaled to norm 5, decay, learning rate."""
+@pytest.mark.parametrize("clip", [0.01, None])
+def test_weights_step_is_clipped_sgd(clip: float | None) -> None:
+    """One step of the weights against the update written out: gradient scaled to the clip, decay, learning rate."""
     supernet = small_supernet()
     weights_half, alpha_half, _ = loaders(8)
-    recipe = Recipe(**(vars(RECIPE) | {"epochs": 1, "gradient_clip": 0.01, "weight_decay": 0.1}))
+    recipe = Recipe(**(vars(RECIPE) | {"epochs": 1, "gradient_clip": clip, "weight_decay": 0.1}))
     search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(), seed=1)
     reference = small_supernet()
     with torch.no_grad():  # α steps before the weights
@@ -294,8 +295,9 @@ def test_weights_step_is_clipped_sgd() -> None:
     )
     norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
     assert norm > 0.01
+    scale = clip / norm if clip else 1
     for (name, w), g in zip(weights.items(), gradients, strict=True):
-        expected = w - 0.1 * (g * 0.01 / norm + 0.1 * w)
+        expected = w - 0.1 * (g * scale + 0.1 * w)
         torch.testing.assert_close(supernet.weights()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
 
 

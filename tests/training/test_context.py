@@ -26,11 +26,12 @@ def context(params: Params, seed: int = 7) -> Context:
 
 def test_settings_are_a_section_and_what_changes_the_rounding(params: Params) -> None:
     changed = params.model_copy(update={"devices": 2, "nodes": 3, "threads": 5, "precision": "bf16"})
-    found = context(changed).settings(params.pretrain, exclude=("width",), learning_rate_min=0.0, epochs=9)
+    section = params.pretrain["vgg16_cifar"]
+    found = context(changed).settings(section, exclude=("width",), learning_rate_min=0.0, epochs=9)
     more = {"learning_rate_min": 0.0, "epochs": 9, "seed": 7}
     rounding = {"threads": 5, "devices": 6, "device": "cpu", "precision": "bf16"}
-    section = {key: value for key, value in dict(params.pretrain).items() if key != "width"}
-    assert found == section | more | rounding
+    others = {key: value for key, value in dict(section).items() if key != "width"}
+    assert found == others | more | rounding
 
 
 def test_the_key_follows_settings_data_and_code(params: Params, monkeypatch) -> None:

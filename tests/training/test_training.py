@@ -1,6 +1,7 @@
 """The training loop against the update written out; killed and run again, it ends in the same bits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ RECIPE = Recipe(
     gradient_clip=1.0,
     precision=32,
 )
+# Two steps an epoch, of a cosine of four epochs
+BY_STEP = replace(RECIPE, gradient_clip=None, cosine_epochs=4, by_step=True)
+COSINE_OF_8 = [0.05 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(4)]
 
 
 def network(auxiliary: bool = True) -> Network:
@@ -54,27 +58,47 @@ def test_meter_counts_like_numpy() -> None:
     assert meter.means() == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_step_is_sgd_with_clipping_and_the_auxiliary_loss() -> None:
-    recipe = Recipe(**(vars(RECIPE) | {"epochs": 2}))
+@pytest.mark.parametrize(
+    ("recipe", "clip", "rates"),
+    [
+        (replace(RECIPE, epochs=2), 1.0, [0.05, 0.05, 0.025, 0.025]),  # of the cosine the start and the middle
+        (replace(BY_STEP, epochs=2), math.inf, COSINE_OF_8),
+    ],
+)
+def test_a_step_is_sgd_with_clipping_and_the_auxiliary_loss(recipe: Recipe, clip: float, rates: list[float]) -> None:
     trained, reference = network(), network()
     train_batches, test_batches = loaders()
     train(trained, train_batches, test_batches, recipe, auxiliary_weight=0.4, seed=5)
-    velocity = {}
+    velocity, norms = {}, []
     reference.train()
-    steps = [(0.05, batch) for batch in train_batches.epoch(seed_for(5, 0))]
-    steps += [(0.025, batch) for batch in train_batches.epoch(seed_for(5, 1))]  # the cosine's middle
-    for learning_rate, (images, labels) in steps:
+    steps = [batch for epoch in range(2) for batch in train_batches.epoch(seed_for(5, epoch))]
+    for learning_rate, (images, labels) in zip(rates, steps, strict=True):
         logits, auxiliary = reference(images)
         loss = nn.functional.cross_entropy(logits, labels) + 0.4 * nn.functional.cross_entropy(auxiliary, labels)
         names, parameters = zip(*reference.named_parameters(), strict=True)
         gradients = torch.autograd.grad(loss, parameters)
-        norm = math.sqrt(sum(g.double().square().sum().item() for g in gradients))
+        norms.append(math.sqrt(sum(g.double().square().sum().item() for g in gradients)))
         with torch.no_grad():
             for name, p, g in zip(names, parameters, gradients, strict=True):
-                velocity[name] = 0.9 * velocity.get(name, 0) + g * min(1, 1.0 / norm) + 1e-3 * p
+                velocity[name] = 0.9 * velocity.get(name, 0) + g * min(1, clip / norms[-1]) + 1e-3 * p
                 p -= learning_rate * velocity[name]
+    assert max(norms) > 1.0
     for name, p in reference.named_parameters():
         torch.testing.assert_close(dict(trained.named_parameters())[name], p, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_without_a_clip_a_gradient_of_any_length_is_applied_whole() -> None:
+    """Of a linear layer that starts at 0, whose gradient is the mean of (softmax − one-hot) · image."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False))
+    nn.init.zeros_(model[1].weight)
+    images = torch.randint(256, (8, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])
+    batches = Batches(images, labels, batch_size=8, mean=[0.0], std=[0.001])
+    train(model, batches, batches, replace(BY_STEP, epochs=1), seed=5)
+    error = torch.full((8, 3), 1 / 3) - nn.functional.one_hot(labels, 3)
+    gradient = error.T @ (images.flatten(1) / 255 / 0.001) / 8
+    assert gradient.norm() > 100
+    torch.testing.assert_close(model[1].weight.detach(), -0.05 * gradient)
 
 
 def test_drop_path_rises_linearly_and_last_epoch_is_the_result(monkeypatch) -> None:
@@ -100,12 +124,13 @@ class Stop(Exception):
     """Stands for a kill between two epochs."""
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, BY_STEP], ids=["by epoch", "by step"])
 @pytest.mark.parametrize("stop_after", [1, 2])
-def test_an_interrupted_training_ends_in_the_same_bits(stop_after: int, monkeypatch, tmp_path) -> None:
+def test_an_interrupted_training_ends_in_the_same_bits(stop_after: int, recipe: Recipe, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("NAS_CHECKPOINTS", str(tmp_path))
     train_batches, test_batches = loaders()
     whole = network()
-    rows = train(whole, train_batches, test_batches, RECIPE, auxiliary_weight=0.4, drop_path=0.2, seed=5)
+    rows = train(whole, train_batches, test_batches, recipe, auxiliary_weight=0.4, drop_path=0.2, seed=5)
 
     save = Checkpoint.save
 
@@ -117,11 +142,11 @@ def test_an_interrupted_training_ends_in_the_same_bits(stop_after: int, monkeypa
     options = {"auxiliary_weight": 0.4, "drop_path": 0.2, "seed": 5, "key": "k", "name": "n"}
     monkeypatch.setattr(Checkpoint, "save", stop)
     with pytest.raises(Stop):
-        train(network(), train_batches, test_batches, RECIPE, **options)
+        train(network(), train_batches, test_batches, recipe, **options)
     monkeypatch.setattr(Checkpoint, "save", save)
     torch.manual_seed(999)  # a new process has another state of the global generator
     resumed = network()
-    again = train(resumed, train_batches, test_batches, RECIPE, **options)
+    again = train(resumed, train_batches, test_batches, recipe, **options)
     assert again == rows
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
