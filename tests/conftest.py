@@ -72,7 +72,7 @@ class Project:
         path = self.folder / "params.yaml"
         yaml = YAML()
         tree = yaml.load(path.read_text())
-        _update(tree, sections)
+        update(tree, sections)
         with path.open("w") as file:
             yaml.dump(tree, file)
 
@@ -81,10 +81,11 @@ class Project:
         self.run("git", "commit", "-q", "-m", message)
 
 
-def _update(tree: dict, changes: dict) -> None:
+def update(tree: dict, changes: dict) -> None:
+    """Change keys of a tree, and of the trees in it."""
     for name, value in changes.items():
         if isinstance(value, dict) and name in tree:
-            _update(tree[name], value)
+            update(tree[name], value)
         else:
             tree[name] = value
 

@@ -6,7 +6,7 @@ Writes {"params": [leaf keys of params.yaml that the stage read], "modules": [mo
 import json
 import runpy
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nas.pipeline import params
@@ -16,13 +16,20 @@ seen: set[str] = set()
 
 def note(section: params.Section, names: Iterable[str], prefix: str) -> None:
     """Note the keys `names` of a section as read; a section within it notes its own keys when they are read."""
-    seen.update(f"{prefix}{name}" for name in names if not isinstance(section.__dict__[name], params.Section))
+    seen.update(f"{prefix}{name}" for name in names if not isinstance(section.__dict__[name], params.Section | dict))
+
+
+def sections(value: object, prefix: str = "") -> Iterator[tuple[int, str]]:
+    """Every section of a tree, also those of a mapping by network, and what stands before its keys."""
+    if isinstance(value, params.Section):
+        yield id(value), prefix
+    inner = value if isinstance(value, dict) else value.__dict__ if isinstance(value, params.Section) else {}
+    for name, below in inner.items():
+        yield from sections(below, f"{prefix}{name}.")
 
 
 def watch(tree: params.Params) -> None:
-    prefixes = {id(tree): ""} | {
-        id(value): f"{name}." for name, value in tree.__dict__.items() if isinstance(value, params.Section)
-    }
+    prefixes = dict(sections(tree))
     read, dump = params.Section.__getattribute__, params.Section.model_dump
 
     def getattribute(self: params.Section, name: str) -> object:

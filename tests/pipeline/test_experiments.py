@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import reduce
 from html.parser import HTMLParser
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -56,9 +58,10 @@ def changed(path: Path) -> list[str]:
 def test_an_emptied_list_is_all_that_changes(key: str, file: Path) -> None:
     keys = LISTS if key == "all" else [key]
     expected = copy.deepcopy(load_yaml(file))
-    for section, name in (key.split(".") for key in keys):
-        assert expected[section][name]
-        expected[section][name] = []
+    for *sections, name in (key.split(".") for key in keys):
+        section = reduce(getitem, sections, expected)
+        assert section[name]
+        section[name] = []
     apply_overrides(file, [f"{key}=[]" for key in keys])
     assert load_yaml(file) == expected
     assert sum(line.startswith("+") for line in changed(file)) == len(keys)
@@ -86,8 +89,10 @@ def test_dvc_would_write_a_preset_as_it_is(name: str, tmp_path: Path, monkeypatc
     with modify_yaml(path):
         pass
     assert path.read_text() == text
-    apply_overrides(path, [f"{key}=[]" for key in LISTS])
-    assert list(lists(load_yaml(path))) == LISTS
+    keys = list(lists(load_yaml(path)))
+    assert [key for key in keys if "recipes" not in key] == [key for key in LISTS if "recipes" not in key]
+    apply_overrides(path, [f"{key}=[]" for key in keys])
+    assert list(lists(load_yaml(path))) == keys
 
 
 # Plots pages

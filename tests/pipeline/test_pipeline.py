@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project
+from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project, update
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -355,7 +355,7 @@ def test_params_name_exactly_what_the_stage_reads(stage: str, traces: dict[str, 
     every = leaves(YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text()))
     declared = {
         leaf
-        for name in DECLARED[stage].get("params", [])
+        for name in (str(name).replace("${item.model}", "vgg16_cifar") for name in DECLARED[stage].get("params", []))
         for leaf in every
         if leaf == name or leaf.startswith(f"{name}.")
     }
@@ -424,7 +424,8 @@ def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epoch
 )
 def test_killed_twice_it_ends_in_the_same_bits(stage, arguments, outputs, finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
-    project.set(**{stage: {"epochs": 6}})
+    of_network = {"pretrain": {"vgg16_cifar": {"epochs": 6}}, "slim": {"recipes": {"vgg16_cifar": {"epochs": 6}}}}
+    project.set(**{stage: of_network.get(stage, {"epochs": 6})})
     command = [sys.executable, "-m", f"stages.{stage}", *arguments]
 
     def bits() -> dict[str, str]:
@@ -506,6 +507,5 @@ def test_a_study_can_be_repeated_and_its_report_written_anew(study: str, finishe
 
 def test_the_tiny_parameters_are_valid() -> None:
     tree = YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text())
-    for name, value in TINY.items():
-        tree[name] = tree[name] | value if isinstance(value, dict) else value
+    update(tree, TINY)
     check(tree)
