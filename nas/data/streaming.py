@@ -324,8 +324,8 @@ class ImageFiles:
         """Yield the images of each of `batches` (indices, int64 b): uint8, b×C×H×W, on the device.
 
         With `crop_seeds` (int64 b each) an image is no central square but a random part, resized: v2.RandomResizedCrop,
-        which takes at least the share `smallest` of the area, at a ratio of 3/4 to 4/3. What it draws follows from the
-        seed of the image.
+        which takes at least the share `smallest` of the area, at a ratio of 3/4 to 4/3; of an image too long for that,
+        the largest centre of such a ratio. What it draws follows from the seed of the image.
 
         Raises
         ------

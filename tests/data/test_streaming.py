@@ -306,6 +306,23 @@ def test_resized_crop_is_a_box_of_torchvision(pictures, folder, monkeypatch, sha
     assert len({round(share, 6) for share in shares}) > 18
 
 
+@pytest.mark.parametrize("share", [0.08, 0.2])
+def test_what_a_resized_crop_draws_is_torchvisions_from_a_seed_an_image(pictures, folder, share):
+    """One draw an image for its crop, whatever the share, before what the batches draw: no other may come between."""
+    streamed = load(folder, "cpu")
+    images, _ = epoch(streamed, streamed.train, seed=5, resized_crop=share, flip=True)
+    generator = torch.Generator().manual_seed(5)
+    seeds = torch.randint(2**62, (21,), generator=generator).tolist()
+    flips = torch.cat([torch.rand(count, generator=generator) < 0.5 for count in (4, 4, 4, 4, 4, 1)])
+    expected = []
+    for path, seed, flipped in zip(sorted((pictures / "train").rglob("*.*")), seeds, flips, strict=True):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            image = v2.RandomResizedCrop(SIZE, scale=(share, 1))(Image.open(path).convert("RGB"))
+        expected.append(reference.pil_to_tensor(reference.hflip(image) if flipped else image))
+    assert torch.equal(images, normalise(torch.stack(expected), streamed.mean, streamed.std))
+
+
 @pytest.mark.parametrize("share", [0.08, 0.2, 0.9])
 def test_resized_crop_takes_at_least_its_share_of_the_area(tmp_path, share):
     """Over 700 draws; a whole picture has more pixels than its crop loses by rounding."""
