@@ -67,6 +67,10 @@ class Repeated:
         return self.steps
 
     def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first epoch is measured; a search takes batches again to settle its statistics, behind the last step."""
+        if self.times:
+            yield from [self.batch] * self.steps
+            return
         for _ in range(self.steps):
             self._synchronise()
             if self.in_turns:
