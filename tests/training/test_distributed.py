@@ -336,9 +336,16 @@ def toy(tmp_path: Path) -> Callable[..., subprocess.Popen]:
     return start
 
 
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # also when it ends between the two looks that psutil takes
+        return False
+
+
 def gone(pids: list[int]) -> bool:
     deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+    while any(lives(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
