@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torch.optim import SGD
 
 from nas.data.batches import Batches
 from nas.data.dataset import Prepared
@@ -21,6 +20,7 @@ from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
 from nas.training.loop import Meter, cross_entropy, run_epochs
+from nas.training.optim import SGD
 
 BINS = 20
 

@@ -7,7 +7,6 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import SGD, Adam
 
 from nas.data import sharing
 from nas.data.batches import Batches
@@ -18,6 +17,7 @@ from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
 from nas.training.loop import Meter, clip, cross_entropy, evaluate, run_epochs
+from nas.training.optim import SGD, Adam
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]

@@ -76,14 +76,12 @@ class Context:
 def begin(params: Params, name: str) -> Context | None:
     """Choose the device, start the processes, load the data; None if others, which this one started, did the work."""
     gc.disable()  # it would look again and again through the objects of torch's modules, which all stay
-    import torch
 
     from nas.data import dataset
     from nas.data.streaming import cpus
     from nas.training import distributed
     from nas.training.device import choose_device, seed_for
 
-    torch.optim.SGD([torch.empty(0)], lr=0.0)  # the first optimizer imports torch's compiler
     gc.enable()
     device = choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):

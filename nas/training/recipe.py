@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from torch import nn
-from torch.optim import SGD
 
 from nas.pipeline.params import Training
+from nas.training.optim import SGD
 
 
 def augmentation(section: Training) -> dict[str, bool | float | None]:
