@@ -8,15 +8,17 @@ channels innermost in memory, are
 - batch norm, weight and sum, each a pass over a map larger than the caches: see `weighted_norms`, `weighted_sum` and
   `pool_and_norm`;
 - batch norms of channels that are no multiple of a processor's vectors: see `batch_norm`.
+
+What is not known to be computed as these identities say is left alone: see `ordinary`. A gradient that is to be
+differentiated again (``create_graph=True``) is that of the plain form.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import gcd
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nas.data import sharing
@@ -28,7 +30,30 @@ VECTOR = 16  # floats that a processor computes at once
 def applies(x: Tensor) -> bool:
     """Whether they pay for the map `x`: a large one on the CPU, not in bfloat16's autocast, that wants a gradient."""
     large_on_cpu = x.device.type == "cpu" and x.numel() > SMALLEST
-    return large_on_cpu and not torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+    in_float32 = large_on_cpu and not torch.is_autocast_enabled("cpu")
+    return in_float32 and torch.is_grad_enabled() and not _every_module_has_hooks()
+
+
+def ordinary(module: nn.Module) -> bool:
+    """Whether calling `module` does nothing but its class's ``forward``, and a batch norm's is PyTorch's by the batch.
+
+    Not so with hooks, with a ``forward`` of the object's own, or with a batch norm that is frozen (in eval mode), keeps
+    no running statistics or averages them over all batches.
+    """
+    if "forward" in vars(module) or any(getattr(module, hooks) for hooks in _HOOKS):
+        return False
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        by_the_batch = module.training and module.track_running_stats and module.momentum is not None
+        return by_the_batch and type(module) is nn.BatchNorm2d
+    return True
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _every_module_has_hooks() -> bool:
+    """Whether ``torch.nn.modules.module.register_module_forward_hook`` or one of its kin is in use."""
+    return any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS)
 
 
 def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -36,13 +61,16 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     layers, fresh = list(layers), False
     while layers:
         layer = layers.pop(0)
+        if not ordinary(layer):
+            x, fresh = layer(x), False  # whoever looks on may keep the result
+            continue
         if _is_depthwise(layer):
             x = depthwise_conv(x, layer.weight, layer.stride[0], layer.dilation[0])
         elif isinstance(layer, nn.BatchNorm2d) and layer.num_features % VECTOR and sharing.world() == 1:
             x = batch_norm(x, layer)
-        elif layers and _is_pointwise(layer) and _narrows(layers[0]):
+        elif layers and _is_pointwise(layer) and _narrows(layers[0]) and ordinary(layers[0]):
             x = widened_depthwise(x, layer.weight, layers.pop(0).weight)
-        elif fresh and isinstance(layer, nn.ReLU):  # nothing needs its input to compute a gradient
+        elif fresh and type(layer) is nn.ReLU:  # nothing needs its input to compute a gradient
             x = functional.relu_(x)
         else:
             x = layer(x)
@@ -53,7 +81,7 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 def _is_pointwise(layer: nn.Module) -> bool:
     """Whether `layer` is a 1×1 convolution without stride, groups or bias."""
     return (
-        isinstance(layer, nn.Conv2d)
+        type(layer) is nn.Conv2d
         and layer.kernel_size == layer.stride == (1, 1)
         and layer.groups == 1
         and layer.bias is None
@@ -62,7 +90,7 @@ def _is_pointwise(layer: nn.Module) -> bool:
 
 def _is_square(layer: nn.Module) -> bool:
     """Whether `layer` is a k×k convolution, k odd and above 1, that keeps the map's size but for a stride of 2."""
-    if not isinstance(layer, nn.Conv2d) or layer.bias is not None or layer.padding_mode != "zeros":
+    if type(layer) is not nn.Conv2d or layer.bias is not None or layer.padding_mode != "zeros":
         return False
     (kernel, other), stride, dilation = layer.kernel_size, layer.stride, layer.dilation
     return (
@@ -85,6 +113,15 @@ def _narrows(layer: nn.Module) -> bool:
         and layer.stride == layer.dilation == (1, 1)
         and layer.in_channels > layer.groups == layer.out_channels > 1
     )
+
+
+def _again(plain: Callable[..., Tensor], tensors: Sequence[Tensor | None], gradient: Tensor) -> list[Tensor | None]:
+    """The gradients of ``plain(*tensors)``, for each of `tensors` that wants one, as what can be differentiated."""
+    # Views, since one of the tensors may follow from another, whose gradient here is that of the direct way alone.
+    tensors = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
+    wanted = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
+    found = iter(torch.autograd.grad(plain(*tensors), wanted, gradient, create_graph=True))
+    return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in tensors]
 
 
 # Convolutions
@@ -134,8 +171,13 @@ class _EveryOther(torch.autograd.Function):
         return tuple(channels_last(x[:, :, start::2, start::2]) for start in starts)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            x = gradients[0].new_zeros(ctx.shape).requires_grad_()
+            every = [
+                _again(lambda x, s=s: x[:, :, s::2, s::2], [x], g) for s, g in zip(ctx.starts, gradients, strict=True)
+            ]
+            return sum(of_x for (of_x,) in every), *[None] * len(gradients)
         of_x = torch.empty(ctx.shape, dtype=gradients[0].dtype, memory_format=torch.channels_last).zero_()
         for start, gradient in zip(ctx.starts, gradients, strict=True):
             of_x[:, :, start::2, start::2] = gradient
@@ -150,9 +192,10 @@ class _Depthwise(torch.autograd.Function):
         return _convolve(x, weight, stride, dilation)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_again(lambda x, w: _convolve(x, w, ctx.stride, ctx.dilation), [x, weight], gradient), None, None
         gradient = channels_last(gradient)
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
@@ -255,7 +298,6 @@ class _Concat(torch.autograd.Function):
         return torch.cat(maps, dim=1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         return tuple(channels_last(part) for part in gradient.split(ctx.widths, dim=1))
 
@@ -275,9 +317,11 @@ class _WeightedSum(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *maps = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plain = lambda weights, *maps: sum(w * x for w, x in zip(weights, maps, strict=True))  # noqa: E731
+            return tuple(_again(plain, [weights, *maps], gradient))
         gradient = channels_last(gradient)
         of_weights = None
         if ctx.needs_input_grad[0]:
@@ -310,7 +354,7 @@ def weighted_norms(maps: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d], weig
 
 def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
     """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
-    pooled = _average(x, pool) if isinstance(pool, nn.AvgPool2d) else pool(x)
+    pooled = _average(x, pool) if type(pool) is nn.AvgPool2d else pool(x)
     result, (mean,), (variance,) = _Norms.apply(norms[0].eps, x.new_ones(1, x.shape[1]), None, pooled)
     _track(norms, [mean] * len(norms), [variance] * len(norms), result[:, 0].numel())
     return result
@@ -344,15 +388,17 @@ class _Norms(torch.autograd.Function):
         result = torch.addcmul(_over_map(shift), maps[0], _over_map(factors[0]))
         for x, factor in zip(maps[1:], factors[1:], strict=True):
             result.addcmul_(x, _over_map(factor))
-        ctx.save_for_backward(means, inverse, factors, *maps)
+        ctx.eps = eps
+        ctx.save_for_backward(means, inverse, factors, scales, bias, *maps)
         ctx.mark_non_differentiable(means, variances)
         return result, means, variances
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of a map x is factor · (g − Σ g/n − x̂ · Σ g·x̂/n)."""
-        means, inverse, factors, *maps = ctx.saved_tensors
+        means, inverse, factors, scales, bias, *maps = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *_again(lambda *given: _plain_norms(ctx.eps, *given), [scales, bias, *maps], gradient)
         gradient = channels_last(gradient)
         aligned, total = _alignment(gradient, maps, means, inverse)
         count = gradient[:, 0].numel()
@@ -367,6 +413,15 @@ class _Norms(torch.autograd.Function):
             )
         ]
         return None, aligned, total if ctx.needs_input_grad[2] else None, *of_maps
+
+
+def _plain_norms(eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor) -> Tensor:
+    """What `_Norms` computes, operation by operation."""
+    result = 0 if bias is None else _over_map(bias)
+    for x, scale in zip(maps, scales, strict=True):
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        result = result + _over_map(scale) * (x - mean) * (variance + eps).rsqrt()
+    return result
 
 
 def _statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,7 @@ class MixedCell(nn.Module):
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
         # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-        if chosen is None and self.training and fast.applies(s1) and sharing.world() == 1:
+        if chosen is None and self.training and fast.applies(s1) and sharing.world() == 1 and self._is_ordinary():
             return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0
@@ -90,6 +90,10 @@ class MixedCell(nn.Module):
             )
             row = incoming.stop
         return torch.cat(states[2:], dim=1)
+
+    def _is_ordinary(self) -> bool:
+        """Whether nothing looks on or was frozen or replaced inside the edges, whose parts `_mix_fast` takes apart."""
+        return all(type(edge) is MixedOperation and all(map(fast.ordinary, edge.modules())) for edge in self.edges)
 
     def _mix_fast(self, states: list[Tensor], weights: Tensor) -> Tensor:
         """`forward` with all operations, as ``nas.fast`` computes it."""
@@ -121,11 +125,11 @@ class SharedState:
             return self.x
         first, *rest = layers
         alike = str(first)  # names the layer's settings
-        if isinstance(first, NormedPooling):
+        if type(first) is NormedPooling:
             return fast.run(rest, self._once(alike, lambda: self._pooled(first)))
-        if isinstance(first, nn.ReLU | nn.GELU):
+        if type(first) in (nn.ReLU, nn.GELU):
             return fast.run(rest, self._once(alike, lambda: first(self.x)))
-        if isinstance(first, FactorizedReduce):
+        if type(first) is FactorizedReduce:
             return first.join(self._once("halves", lambda: first.split(self.after(first.relu))))
         return fast.run(layers, self.x)
 
@@ -145,7 +149,7 @@ def mix(incoming: Iterable[MixedOperation], states: Iterable[SharedState], weigh
     for edge, state, row in zip(incoming, states, weights.unbind(), strict=True):
         each = row.unbind()
         for column, operation in zip(edge.columns, edge.operations, strict=True):
-            layers = list(operation) if isinstance(operation, Layers) else [operation]
+            layers = list(operation) if type(operation).forward is Layers.forward else [operation]
             if isinstance(layers[-1], nn.BatchNorm2d) and not layers[-1].affine:
                 norms.append(layers.pop())
                 inputs.append(state.after(*layers))
