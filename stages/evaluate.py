@@ -57,11 +57,13 @@ def record(context: Context, named: Named, network: Network, history: list[dict]
     from nas.networks.network import save
     from nas.pipeline.records import Evaluation, History
     from nas.training.device import device_name
-    from nas.training.loop import scores
+    from nas.training.loop import class_scores, scores
 
-    save(network, named.model)
+    prepared = context.prepared
+    save(network, named.model, prepared.inputs)
     History.write(named.results() / "history.csv", history)
-    Evaluation(**scores(history), device=device_name(context.device)).write(named.results() / "metrics.json")
+    told = scores(history) | class_scores(network, context.test_batches(), prepared.classes, context.params.precision)
+    Evaluation(**told, device=device_name(context.device)).write(named.results() / "metrics.json")
 
 
 def main(params: Params, name: str, genotype: str, layers: int, seed: int) -> None:

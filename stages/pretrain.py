@@ -49,7 +49,7 @@ def record(context: Context, named: Pretrained, network: nn.Module, history: lis
     from nas.pipeline.files import whole_file
     from nas.pipeline.records import History, Pretraining
     from nas.training.device import device_name
-    from nas.training.loop import scores
+    from nas.training.loop import class_scores, scores
 
     with whole_file(named.model) as temporary:
         save_file(network.state_dict(), temporary)
@@ -57,6 +57,7 @@ def record(context: Context, named: Pretrained, network: nn.Module, history: lis
     whole = plain(network)
     told = Pretraining(
         **scores(history),
+        **class_scores(network, context.test_batches(), context.prepared.classes, context.params.precision),
         params=params(whole),
         conv_macs=conv_macs(whole, context.prepared.shape),
         device=device_name(context.device),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nas.pipeline.names import RESULTS, SUMMARY, Network
+from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network
 from nas.pipeline.params import Data, Params, Search
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
@@ -32,8 +32,8 @@ def _of_network(params: Params, model: str) -> dict:
     return {f"{name}.{key}": value for name, section in sections for key, value in section.model_dump().items()}
 
 
-def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Contents:
-    """What the report shows of `networks`: (genotype, layers, seeds)."""
+def contents(params: Params, networks: list[tuple[str, int, list[int]]], prepared: dict | None = None) -> Contents:
+    """What the report shows of `networks`: (genotype, layers, seeds), and of the data that were `prepared`."""
     s, p = params.search, params.evaluate
     dnal = {model: _of_network(params, model) for model in params.slim.models}
     return Contents(
@@ -50,17 +50,19 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]]) -> Cont
         },
         data=_described(params.data),
         slimmed=Slimmed(params.slim.models, params.slim.penalties, dnal),
+        prepared=prepared,
     )
 
 
 def main(params: Params, name: str) -> None:
+    from nas.data.meta import read_meta
     from nas.pipeline.lock import require_locked
     from nas.report.page import write
     from nas.report.summary import read_by, summarise, write_curves
 
     p = params.evaluate
     networks = [(genotype, layers, p.seeds) for genotype in p.genotypes for layers in p.layers] if p.seeds else []
-    shown = contents(params, networks)
+    shown = contents(params, networks, read_meta(DATA))
     require_locked(read_by(shown))
     write(RESULTS, shown)
     write_curves(shown)

@@ -97,10 +97,10 @@ def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     from nas.networks.complexity import conv_macs, params
     from nas.pipeline import records
     from nas.training.device import device_name
-    from nas.training.loop import scores
+    from nas.training.loop import class_scores, scores
 
     results, shape = named.results(), context.prepared.shape
-    save(slimmed.network, named.model, slimmed.built_from)
+    save(slimmed.network, named.model, slimmed.built_from, context.prepared.inputs)
     records.History.write(results / "history.csv", slimmed.history)
     records.Channels.write(results / "channels.csv", channel_table(slimmed.gated))
     rows = [  # how many gate values lay in each part of [0, 1] at each epoch
@@ -112,6 +112,7 @@ def record(context: Context, named: Named, slimmed: Slimmed) -> None:
     left, whole = slimmed.network, plain(slimmed.gated)
     told = records.Slimming(
         **scores(slimmed.history),
+        **class_scores(left, context.test_batches(), context.prepared.classes, context.params.precision),
         params=params(left),
         conv_macs=conv_macs(left, shape),
         params_ratio=params(whole) / params(left),

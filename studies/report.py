@@ -7,6 +7,7 @@ that were evaluated, which may be fewer than its lists span; of its searches it 
 import sys
 from pathlib import Path
 
+from nas.data.meta import read_meta
 from nas.pipeline.errors import UserError
 from nas.pipeline.names import Network
 from nas.pipeline.params import load
@@ -31,7 +32,8 @@ def main(*names: str) -> None:
         for layers in p.layers
     ]
     networks = [network for network in networks if network[2]]
-    write(results, contents(params, networks))
+    data = results / "data"
+    write(results, contents(params, networks, read_meta(data) if data.is_dir() else None))
 
 
 if __name__ == "__main__":

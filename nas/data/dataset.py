@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nas.data.batches import Batches
+from nas.data.inputs import Inputs
 from nas.data.meta import prepare_again, read_meta
 from nas.data.split import Split
 from nas.data.streaming import DIGEST, ImageFiles
@@ -22,7 +23,11 @@ from nas.pipeline.files import sha256
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set as `load` finds it; mean and std are per channel, of the training images scaled to 0..1."""
+    """A data set as `load` finds it.
+
+    mean and std are per channel, of the training images scaled to 0..1; `resize` is what test images were resized to
+    before their centre was cropped, None for their own size.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -31,6 +36,12 @@ class Prepared:
     std: tuple[float, ...]
     train: Split
     test: Split
+    resize: int | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network that is trained on this takes."""
+        return Inputs(self.classes, self.shape, self.mean, self.std, self.resize)
 
     def batches(self, split: Split, **options: Any) -> Batches:
         """`Batches` of a split, normalised by this data set's mean and std; `options` as there."""
@@ -64,6 +75,7 @@ def load(folder: str | Path, device: str | torch.device, workers: int = 0) -> Pr
         std=tuple(meta["std"]),
         train=train,
         test=test,
+        resize=meta["test_resize"],
     )
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from nas.pipeline.errors import UserError, reason
 
-META_KEYS = {"name", "classes", "shape", "mean", "std", "train", "test", "test_per_class", "checksums"}
-STREAMED_KEYS = META_KEYS | {"root", "image_size", "test_resize"}
+META_KEYS = {
+    *("name", "classes", "shape", "mean", "std", "image_size", "test_resize"),
+    *("train", "test", "train_per_class", "test_per_class", "passed_over", "checksums"),
+}
+STREAMED_KEYS = META_KEYS | {"root"}
 
 
 def read_meta(folder: str | Path) -> dict[str, Any]:
@@ -46,14 +49,18 @@ def _is_meta(meta: object) -> bool:
         and len(mean) == len(std) == shape[0]
         and all(isinstance(value, float) and math.isfinite(value) for value in mean + std)
         and min(std) > 0
-        and isinstance(meta["test_per_class"], list)
-        and all(isinstance(count, int) for count in meta["test_per_class"])
-        and sum(meta["test_per_class"]) == meta["test"]
+        and all(_are_counts(meta[f"{part}_per_class"], meta[part], len(classes)) for part in ("train", "test"))
+        and isinstance(meta["passed_over"], dict)
         and isinstance(meta["checksums"], dict)
         and set(meta["checksums"]) == set(file_names(meta))
         and isinstance(meta.get("root", ""), str)
-        and all(isinstance(meta.get(key), int | None) for key in ("image_size", "test_resize"))
+        and all(isinstance(meta[key], int | None) for key in ("image_size", "test_resize"))
     )
+
+
+def _are_counts(counts: object, total: int, classes: int) -> bool:
+    whole = isinstance(counts, list) and all(isinstance(count, int) for count in counts)
+    return whole and len(counts) == classes and sum(counts) == total
 
 
 def file_names(meta: dict[str, Any]) -> list[str]:

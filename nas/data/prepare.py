@@ -81,17 +81,18 @@ def prepare(
         raise UserError(f"data.image_size: {image_size} is for the data set folder alone; set it to null for {name}")
     if workers and name != "folder":
         raise UserError(f"data.stream: {name} is in memory; only the data set folder streams")
-    classes, all_train, all_test = read(name, Path(root).expanduser(), image_size, test_resize, workers)
+    classes, all_train, all_test, passed = read(name, Path(root).expanduser(), image_size, test_resize, workers)
     train = _limit(all_train, train_limit, "train", seed)
     test = _limit(all_test, test_limit, "test", seed)
     _check_trainable(classes, train, root)
     meta = {"name": name, "classes": list(classes), "shape": list(train.images.shape[1:])}
+    meta |= {"image_size": image_size, "test_resize": test_resize, "passed_over": dict(passed)}
     if isinstance(train.images, ImageFiles):
         first = all_train.images.paths()[0]
         if workers:
             (train_files, counts), (test_files, _) = (split.images.survey(first) for split in (train, test))
             train, test = replace(train, images=train_files), replace(test, images=test_files)
-            meta |= {"root": str(root), "image_size": image_size, "test_resize": test_resize}
+            meta |= {"root": str(root)}
         else:
             train, test = (replace(split, images=split.images.read(first)) for split in (train, test))
     if not workers:
@@ -101,8 +102,9 @@ def prepare(
         raise UserError(f"data.root: the training images of {name} in {root} have a channel of one value throughout")
     train = replace(train, half=halves(train.labels, _generator(seed, "half")))
     meta |= {"mean": mean, "std": std, "train": len(train.labels), "test": len(test.labels)}
-    meta["test_per_class"] = torch.bincount(test.labels, minlength=len(classes)).tolist()
-    _tell(meta, train)
+    for part, split in (("train", train), ("test", test)):
+        meta[f"{part}_per_class"] = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    _tell(meta)
     _write(output, meta, {"train": train, "test": test})
 
 
@@ -120,17 +122,17 @@ def halves(labels: Tensor, generator: torch.Generator) -> Tensor:
     return half
 
 
-def _tell(meta: dict, train: Split) -> None:
+def _tell(meta: dict) -> None:
     """What was found, and what of it makes a search or a training doubtful."""
     channels, height, width = meta["shape"]
-    per_class = torch.bincount(train.labels, minlength=len(meta["classes"]))
+    per_class = meta["train_per_class"]
     log.info(
         "%s: %d training and %d test images, %d×%d pixels (height×width), %s, %d classes of %d to %d training images",
         *(meta["name"], meta["train"], meta["test"], height, width, "grey" if channels == 1 else "in colour"),
-        *(len(per_class), per_class.min(), per_class.max()),
+        *(len(per_class), min(per_class), max(per_class)),
     )
     for count, trouble in ((0, "no training image"), (1, "one training image, so that half of a search never sees it")):
-        if lacking := [name for name, found in zip(meta["classes"], per_class.tolist(), strict=True) if found == count]:
+        if lacking := [name for name, found in zip(meta["classes"], per_class, strict=True) if found == count]:
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             log.warning("data: %s%s: %s", ", ".join(lacking[:3]), more, trouble)
 

@@ -1,7 +1,8 @@
 """Images and labels of one split, in memory or streamed. Images are N×C×H×W and contiguous throughout."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +36,15 @@ class Split:
     def take(self, indices: Tensor) -> Tensor:
         """The images of `indices` (int64, b): uint8, b×C×H×W, on the device."""
         return next(read_batches(self.images, [indices]))
+
+
+class Found(NamedTuple):
+    """What a reader finds: the names of the classes, the two splits, and how many files of a kind it passed over."""
+
+    classes: Sequence[str]
+    train: Split
+    test: Split
+    passed_over: Mapping[str, int] = {}
 
 
 def read_batches(

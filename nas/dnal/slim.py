@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from nas.data.inputs import Inputs
 from nas.dnal.backbones import PadShortcut, build
 from nas.dnal.gates import Gate, gates
 from nas.pipeline.errors import UserError, reason
@@ -169,14 +170,14 @@ def channel_table(network: nn.Module) -> list[dict[str, str | int]]:
     ]
 
 
-def save(network: fx.GraphModule, path: str | Path, built_from: Mapping[str, Any]) -> None:
-    """Write what `slim` made to a safetensors file that says how to build it, for `load`.
+def save(network: fx.GraphModule, path: str | Path, built_from: Mapping[str, Any], inputs: Inputs) -> None:
+    """Write what `slim` made to a safetensors file that says how to build it, for `load`, and which images it takes.
 
     `built_from` holds the arguments of `backbones.build` that made the gated network: ``{"name": "resnet56", …}``.
     """
     tensors = network.state_dict() | {f"{name}.mask": mask for name, mask in network.meta["masks"].items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    how = {"build": dict(built_from), "shape": network.meta["shape"]}
+    how = {"build": dict(built_from), "shape": network.meta["shape"], "inputs": inputs.to_dict()}
     with whole_file(path) as temporary:
         save_file(tensors, temporary, {"slim": json.dumps(how)})
 
@@ -203,6 +204,7 @@ def load(path: str | Path) -> fx.GraphModule:
             gate.mask, gate.state = tensors.pop(f"{name}.mask"), "closed"
         network = slim(network, tuple(how["shape"]))
         network.load_state_dict(tensors, assign=True)
+        network.inputs = Inputs.of(how.get("inputs"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: is no whole slim network ({reason(error)}); run its slim stage again") from None
     return network.eval()

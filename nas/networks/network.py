@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nas import fast
 from nas.data import sharing
+from nas.data.inputs import Inputs
 from nas.pipeline.errors import UserError, reason, unknown
 from nas.pipeline.files import whole_file
 from nas.space import operations
@@ -152,6 +153,8 @@ class Network(nn.Module):
     ----------
     drop_path : float, default 0.0
         Probability with which an edge's result is dropped while training.
+    inputs : Inputs or None
+        What it was trained on, if `load` read it from its file.
 
     Raises
     ------
@@ -182,6 +185,7 @@ class Network(nn.Module):
         for name in sorted(genotype.operations()):
             operations.family_of(name)  # there is such an operation, even if no cell of these layers has it
         self.drop_path = 0.0
+        self.inputs: Inputs | None = None
         self.built_from = {
             "genotype": genotype.to_dict(),
             "channels": channels,
@@ -293,15 +297,19 @@ def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return fast.channels_last(s0), fast.channels_last(s1)
 
 
-def save(network: Network, path: str | Path) -> None:
-    """Write `network` without its auxiliary tower to a safetensors file that says how to build it, for `load`."""
+def save(network: Network, path: str | Path, inputs: Inputs) -> None:
+    """Write `network` without its auxiliary tower to a safetensors file that says how to build it, for `load`.
+
+    The file also says which images it takes: ``prepared.inputs`` of `nas.data.dataset`.
+    """
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
         if not name.startswith("auxiliary.")
     }
+    how = network.built_from | {"inputs": inputs.to_dict()}  # in one entry, for the order of several varies
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, {"network": json.dumps(network.built_from)})
+        save_file(tensors, temporary, {"network": json.dumps(how)})
 
 
 def load(path: str | Path) -> Network:
@@ -319,8 +327,10 @@ def load(path: str | Path) -> Network:
                 raise ValueError("it does not say which network it holds")
             built_from = json.loads(metadata["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        inputs = Inputs.of(built_from.pop("inputs", None))
         network = Network(Genotype.from_dict(built_from.pop("genotype")), **built_from)
         network.load_state_dict(tensors)
+        network.inputs = inputs
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: is no whole network ({reason(error)}); run its evaluation again") from None
     return network.eval()

@@ -36,7 +36,7 @@ class Record(BaseModel):
 
 class Metrics(Record):
     def write(self, path: str | Path) -> None:
-        write_json(path, self.model_dump())
+        write_json(path, self.model_dump(exclude_none=True))
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -197,12 +197,14 @@ class Repeatability(Row):
 
 
 class Evaluation(Metrics):
-    """On the test images after the last epoch, in percent."""
+    """On the test images after the last epoch, in percent; if classes are uneven, of each too, and these' mean."""
 
     top1: float
     top5: float
     loss: float
     device: str
+    balanced_top1: float | None = None
+    class_top1: dict[str, float] | None = None
 
 
 class Pretraining(Evaluation):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from nas.pipeline import names
 from nas.pipeline.names import Label, Network, Search
@@ -45,6 +46,8 @@ class Contents:
     data : str
         What the results were measured on.
     slimmed : Slimmed
+    prepared : mapping, optional
+        What `nas.data.meta.read_meta` tells of the data; None if it is not known.
     """
 
     searches: Mapping[str, Search]
@@ -53,6 +56,7 @@ class Contents:
     recipes: Mapping[str, Mapping[str, object]]
     data: str
     slimmed: Slimmed
+    prepared: Mapping[str, Any] | None = None
 
     @property
     def runs(self) -> list[Network]:
@@ -126,12 +130,21 @@ def evaluated(results: Path, networks: Iterable[tuple[str, int, Sequence[int]]])
             "accuracy": mean(run.top1 for run in runs),
             "deviation": stdev(run.top1 for run in runs) if len(runs) > 1 else 0.0,
             "top5": mean(run.top5 for run in runs),
+            "classes": _by_class(runs),
             "params": cost.params / 1e6,
             "gmac": cost.macs / 1e9,
             "devices": {run.device for run in runs},
         }
         rows.append(row)
     return rows
+
+
+def _by_class(runs: Sequence[Evaluation]) -> dict[str, float]:
+    """Of uneven classes the balanced accuracy and each class's, averaged over the runs; {} of even ones."""
+    if any(run.class_top1 is None for run in runs):
+        return {}
+    balanced = {"mean of the classes": mean(run.balanced_top1 for run in runs)}
+    return balanced | {name: mean(run.class_top1[name] for run in runs) for name in runs[0].class_top1}
 
 
 def network_costs(results: Path, table: str, networks: Iterable[tuple[str, int, ...]]) -> list[NetworkCost]:

@@ -15,6 +15,7 @@ from nas.report.sections import (
     accuracy,
     baselines,
     complexity,
+    data,
     dnal,
     genotypes,
     gradcam,
@@ -37,6 +38,7 @@ SECTIONS = (
     complexity.blocks,
     gradcam.section,
     dnal.section,
+    data.section,
     recipe.section,
 )
 

@@ -16,6 +16,7 @@ from nas.pipeline.params import Params, Section
 if TYPE_CHECKING:
     import torch
 
+    from nas.data.batches import Batches
     from nas.data.dataset import Prepared
 
 
@@ -65,6 +66,10 @@ class Context:
         stage, _, arguments = self.name.partition("@")
         digest.update(training_fingerprint(stage, *arguments.split("-")).encode())
         return digest.hexdigest()[:16]
+
+    def test_batches(self, batch_size: int = 128) -> Batches:
+        """All test images, in their order."""
+        return self.prepared.batches(self.prepared.test, batch_size=batch_size)
 
     def finish(self) -> bool:
         """Leave the other processes; whether this is the one that writes the results."""

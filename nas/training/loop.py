@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,33 @@ def evaluate(model: nn.Module, batches: Batches, recipe: Recipe) -> tuple[float,
             logits = model(images)
         meter.add(cross_entropy(logits, labels), logits, labels)
     return meter.means()
+
+
+UNEVEN = 1.5  # times as many test images as the smallest class has, from which on accuracy a class is told
+
+
+@torch.no_grad()
+def class_scores(network: nn.Module, batches: Batches, classes: Sequence[str], precision: int | str) -> dict[str, Any]:
+    """What top-1 over all images hides when the test images are unevenly spread over the classes; {} if they are not.
+
+    Returns
+    -------
+    dict
+        class_top1: top-1 (percent) of each class that has test images; balanced_top1: their mean (balanced accuracy).
+    """
+    counts = batches.labels.bincount(minlength=len(classes))
+    there = counts[counts > 0]
+    if there.max() <= UNEVEN * there.min():
+        return {}
+    network.eval()
+    right = torch.zeros_like(counts)
+    for images, labels in batches.epoch(0):
+        with autocast(images.device, precision):
+            logits = network(images)
+        right += labels[logits.argmax(1) == labels].bincount(minlength=len(classes))
+    percent = (100 * right.double() / counts).tolist()
+    of_classes = {name: value for name, value, count in zip(classes, percent, counts.tolist(), strict=True) if count}
+    return {"class_top1": of_classes, "balanced_top1": sum(of_classes.values()) / len(of_classes)}
 
 
 def train(

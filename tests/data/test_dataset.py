@@ -59,7 +59,7 @@ def test_loading_loads_nothing_that_prepares():
     code = "import sys, nas.data.dataset; print(*(name for name in sys.modules if name.startswith('nas.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     ours = {name.removeprefix("nas.data.") for name in loaded if name.startswith("nas.data.")}
-    assert ours == {"augment", "batches", "dataset", "meta", "sharing", "split", "streaming"}
+    assert ours == {"augment", "batches", "dataset", "inputs", "meta", "sharing", "split", "streaming"}
     assert {name.split(".")[1] for name in loaded} == {"data", "pipeline"}
 
 
@@ -132,6 +132,11 @@ def test_meta_that_is_no_json(prepared_copy, text):
         {"train": "1437"},
         {"test": 0},
         {"checksums": {}},
+        {"train": 1436},
+        {"classes": list("012345678")},
+        {"test_per_class": None},
+        {"passed_over": [1]},
+        {"image_size": "8"},
     ],
     ids=str,
 )
@@ -147,7 +152,9 @@ def test_meta_that_lacks_keys(prepared_copy, text):
     fails(f"{prepared_copy}/meta.json was altered", run=lambda: read_meta(prepared_copy))
 
 
-@pytest.mark.parametrize("changes", [{"train": 1436}, {"shape": [1, 4, 16]}, {"classes": list("012345678")}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"shape": [1, 4, 16]}, {"train": 1436, "train_per_class": [1436] + 9 * [0]}], ids=str
+)
 def test_load_with_a_meta_of_other_data(prepared_copy, changes):
     change_meta(prepared_copy, **changes)
     load_fails(prepared_copy, f"{prepared_copy}/train.safetensors does not agree with meta.json")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from nas.data import streaming
 from nas.data.dataset import load
+from nas.data.meta import read_meta
 from nas.data.prepare import prepare
 
 UPRIGHT = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -117,6 +118,7 @@ def test_files_that_are_not_read_are_counted(folder, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"data.root: 4 files below {folder}/train are not read: 2 .gif, 1 README, 1 .txt"
     ]
+    assert read_meta(folder.parent / "out")["passed_over"] == {".gif": 2, "README": 1, ".txt": 1}
 
 
 @memory_and_streamed

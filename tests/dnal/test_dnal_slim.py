@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from nas.data.inputs import Inputs
 from nas.dnal.backbones import BACKBONES, PadShortcut, Sum, build
 from nas.dnal.gates import Gate, gates
 from nas.dnal.slim import ScatterAdd, channel_table, load, save, settle, slim
@@ -374,6 +375,7 @@ def test_channel_table():
     ]
 
 
+INPUTS = Inputs(["ant", "bee", "cat", "dog"], [1, 8, 8], [0.5], [0.25])
 HOW = {"name": "mobilenet_v2_cifar", "num_classes": 4, "in_channels": 1, "width": 0.1, "image_size": 8}
 
 
@@ -388,7 +390,7 @@ def saved(tmp_path):
     gate_of_a_branch.mask[:] = False
     slimmed = slim(network, (1, 8, 8))
     calibrate(slimmed, images((1, 8, 8)))
-    save(slimmed, tmp_path / "slim.safetensors", HOW)
+    save(slimmed, tmp_path / "slim.safetensors", HOW, INPUTS)
     return slimmed.eval(), tmp_path / "slim.safetensors"
 
 
@@ -401,7 +403,8 @@ def test_load_gives_what_save_wrote(saved):
     x = images((1, 8, 8), seed=1)
     assert torch.equal(loaded(x), slimmed(x))
     assert all(p.requires_grad and p.device.type == "cpu" for p in loaded.parameters())
-    save(loaded, path.with_name("again.safetensors"), HOW)
+    assert loaded.inputs == INPUTS
+    save(loaded, path.with_name("again.safetensors"), HOW, loaded.inputs)
     assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
 
 

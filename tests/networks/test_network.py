@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from nas.data.inputs import Inputs
 from nas.networks.network import AuxiliaryTower, Cell, CellSpec, Network, drop_path, load, pool_to_2x2, save
 from nas.pipeline.errors import UserError
 from nas.space.genotypes import Genotype
@@ -22,6 +23,7 @@ REDUCTIONS = {  # cells counted from 0, at one and two thirds
     **{11: (3, 7), 12: (4, 8), 13: (4, 8), 14: (4, 9), 15: (5, 10), 16: (5, 10), 17: (5, 11), 18: (6, 12)},
     **{19: (6, 12), 20: (6, 13)},
 }
+INPUTS = Inputs(["ant", "bee", "cat"], [3, 9, 9], [0.5, 0.4, 0.3], [0.25, 0.2, 0.3])
 SMALL = Genotype(  # every state of two nodes in the output, both kinds of edge
     normal=(("skip_connect", 0), ("sep_conv_3x3", 1), ("skip_connect", 2), ("dil_conv_3x3", 0)),
     normal_concat=(2, 3),
@@ -279,7 +281,7 @@ def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, ste
         p.data += 0.1 * torch.randn_like(p)
     network(x)  # moves the running statistics
     path = tmp_path / "new" / "network.safetensors"
-    save(network, path)
+    save(network, path, INPUTS)
     assert network.training
     loaded = load(path)
     assert not loaded.training and loaded.auxiliary is None
@@ -288,12 +290,13 @@ def test_saved_network_comes_back_bit_for_bit(genotype, layers, in_channels, ste
     assert set(tensors) == set(Network(GENOTYPES[genotype], **how).state_dict())
     assert [file.name for file in path.parent.iterdir()] == ["network.safetensors"]
     again = tmp_path / "again.safetensors"
-    save(loaded, again)
+    assert loaded.inputs == INPUTS
+    save(loaded, again, loaded.inputs)
     assert again.read_bytes() == path.read_bytes()
 
 
 def damaged(kind: str, path) -> None:
-    save(Network(SMALL, channels=2, layers=2, num_classes=3), path)
+    save(Network(SMALL, channels=2, layers=2, num_classes=3), path, INPUTS)
     content, tensors = path.read_bytes(), load_file(path)
     built = {"genotype": SMALL.to_dict(), "channels": 2, "layers": 2, "num_classes": 3, "in_channels": 3}
     other = {

@@ -65,6 +65,50 @@ def test_numbers_are_those_of_the_metrics(results: Path) -> None:
     assert [row[3:8:2] for row in rows] == [["*54.52*", "*0.082*", "*0.035*"], 3 * ["–"]]  # Table 1, last of DARTS_V2
 
 
+PREPARED = {
+    "name": "folder",
+    "classes": ["ant", "bee"],
+    "shape": [1, 8, 6],
+    "train": 23,
+    "test": 40,
+    "train_per_class": [20, 3],
+    "test_per_class": [30, 10],
+    "passed_over": {".gif": 80, ".txt": 2},
+}
+
+
+def test_what_was_prepared_is_told(results: Path) -> None:
+    write(results, contents(prepared=PREPARED))
+    text = (results / "report.md").read_text()
+    assert table(text, "Data") == [["ant", "20", "30"], ["bee", "3", "10"]]
+    told = " ".join(section(text, "## Data").split())
+    assert "folder: 23 training and 40 test images of 8×6 pixels (height×width), grey, 2 classes." in told
+    assert "which were not read: 80 .gif, 2 .txt." in told
+    assert "## Test accuracy" in text and "mean of the classes" not in text
+
+    write(results, contents(prepared=PREPARED | {"passed_over": {}, "shape": [3, 8, 6]}))
+    told = section((results / "report.md").read_text(), "## Data")
+    assert "in colour" in told and "not read" not in told
+
+
+def test_many_classes_are_told_by_their_range(results: Path) -> None:
+    many = {"classes": [f"c{i}" for i in range(31)], "train_per_class": [2] * 30 + [9], "test_per_class": [1] * 31}
+    write(results, contents(prepared=PREPARED | many))
+    assert table((results / "report.md").read_text(), "Data") == [["train", "2", "9"], ["test", "1", "1"]]
+
+
+def test_of_uneven_classes_the_accuracy_of_each_is_told(results: Path) -> None:
+    uneven = {"balanced_top1": 45.0, "class_top1": {"ant": 90.0, "bee": 0.0}}
+    for run in ("DARTS_V2-2-0", "darts-2-0"):
+        path = results / "evaluate" / run / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | uneven))
+    write(results, contents(prepared=PREPARED))
+    told = section((results / "report.md").read_text(), "## Test accuracy")
+    assert "from 10 to 30 test images" in " ".join(told.split())
+    assert "| class | DARTS_V2, 2 layers | darts, 2 layers |" in told
+    assert "| mean of the classes | 45.00 | 45.00 |\n| ant | 90.00 | 90.00 |\n| bee | 0.00 | 0.00 |" in told
+
+
 RECIPE = "digits, 2 epochs, C = 4, on cpu"
 
 

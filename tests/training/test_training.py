@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.data.batches import Batches
 from nas.networks.network import Network
@@ -14,7 +14,7 @@ from nas.pipeline.errors import UserError
 from nas.space.published import PUBLISHED
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import seed_for
-from nas.training.loop import Meter, evaluate, run_epochs, scores, train
+from nas.training.loop import Meter, class_scores, evaluate, run_epochs, scores, train
 from nas.training.recipe import Recipe
 
 RECIPE = Recipe(
@@ -195,3 +195,27 @@ def test_bf16_trains_close_to_float32() -> None:
 def test_scores_are_the_last_epochs():
     history = [{"epoch": i, "test_top1": 10.0 * i, "test_top5": 20.0 * i, "test_loss": 1.0 / i} for i in (1, 2)]
     assert scores(history) == {"top1": 20.0, "top5": 40.0, "loss": 0.5}
+
+
+class Says(nn.Module):
+    """Takes every image for the class that its first pixel says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not self.training
+        return nn.functional.one_hot(x[:, 0, 0, 0].round().long(), 4).float()
+
+
+def told_as(labels: list[int], said: list[int]) -> Batches:
+    images = torch.tensor(said, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 5, 5)
+    return Batches(images, torch.tensor(labels), batch_size=3, mean=[0.0], std=[1 / 255])
+
+
+def test_of_uneven_classes_each_is_told() -> None:
+    batches = told_as(labels=[0, 0, 0, 0, 1, 1, 3], said=[0, 0, 0, 2, 1, 0, 0])
+    scores = class_scores(Says().train(), batches, ["ant", "bee", "cat", "dog"], 32)
+    assert scores["class_top1"] == {"ant": 75.0, "bee": 50.0, "dog": 0.0}  # there is no cat
+    assert scores["balanced_top1"] == pytest.approx((75 + 50) / 3)
+
+
+def test_of_even_classes_the_accuracy_says_it_all() -> None:
+    assert class_scores(Says(), told_as([0, 0, 0, 1, 1, 3, 3], [0] * 7), list("abcd"), 32) == {}

@@ -2,7 +2,7 @@
 
 To add one, write a module and name it in ``READERS``, from which params.yaml may name it. It holds
 ``read(name, root, image_size, test_resize, workers)``, which takes the arguments of `nas.data.prepare.prepare` and
-returns the names of the classes and two `Split`, of the training and of the test images.
+returns what it `Found`.
 """
 
 from collections.abc import Callable

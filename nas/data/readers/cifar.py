@@ -5,7 +5,7 @@ from pathlib import Path
 from torchvision import datasets
 
 from nas.data.readers.torchvision_sets import Expected, read_both_splits
-from nas.data.split import Split
+from nas.data.split import Found
 
 EXPECTED = {
     "cifar10": Expected(50_000, 10_000, (3, 32, 32), 10),
@@ -13,9 +13,7 @@ EXPECTED = {
 }
 
 
-def read(
-    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
-) -> tuple[list[str], Split, Split]:
+def read(name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int) -> Found:
     """The set `name` under `root`, downloaded to there if one of its files is missing or altered."""
     dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = Path(dataset.base_folder)

@@ -7,12 +7,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from nas.data.split import Split
+from nas.data.split import Found, Split
 
 
-def read(
-    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
-) -> tuple[list[str], Split, Split]:
+def read(name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int) -> Found:
     """All images, a stratified fifth of them for the test; no argument matters."""
     digits = load_digits()
     # From 0..16 to 0..255: exact in float64, the one tie (8) to the even 128.
@@ -22,4 +20,4 @@ def read(
     # machine: they are drawn from NumPy's RandomState, whose numbers are fixed for good.
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=digits.target, random_state=0)
     train, test = torch.from_numpy(np.sort(train)), torch.from_numpy(np.sort(test))
-    return [str(c) for c in range(10)], Split(images[train], labels[train]), Split(images[test], labels[test])
+    return Found([str(c) for c in range(10)], Split(images[train], labels[train]), Split(images[test], labels[test]))

@@ -5,15 +5,13 @@ from pathlib import Path
 from torchvision.datasets import FashionMNIST
 
 from nas.data.readers.torchvision_sets import Expected, read_both_splits
-from nas.data.split import Split
+from nas.data.split import Found
 from nas.pipeline.errors import UserError
 
 EXPECTED = Expected(60_000, 10_000, (1, 28, 28), 10)
 
 
-def read(
-    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
-) -> tuple[list[str], Split, Split]:
+def read(name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int) -> Found:
     """The four files under `root`, downloaded to there if one is missing."""
     _, height, width = EXPECTED.shape
     folder = Path("FashionMNIST/raw")

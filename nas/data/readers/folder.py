@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nas.data.split import Split
+from nas.data.split import Found, Split
 from nas.data.streaming import ImageFiles, centre_square, is_grey, read_image
 from nas.pipeline.errors import UserError
 
@@ -23,14 +23,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".
 log = logging.getLogger("nas")
 
 
-def read(
-    name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int
-) -> tuple[list[str], Split, Split]:
+def read(name: str, root: Path, image_size: int | None, test_resize: int | None, workers: int) -> Found:
     """Which images there are, none of them read but the first; all have the size of the first training image.
 
     Test images are cut out of their centre at the size `test_resize`.
     """
-    train, test = (_class_files(root / part) for part in ("train", "test"))
+    passed_over: Counter[str] = Counter()
+    train, test = (_class_files(root / part, passed_over) for part in ("train", "test"))
     for odd in sorted(train.keys() ^ test.keys()):
         here, there = ("train", "test") if odd in train else ("test", "train")
         raise UserError(f"data.root: class {odd} is in {root / here} and not in {root / there}")
@@ -45,11 +44,14 @@ def read(
             root, np.array(names, object), image_size, tuple(size), workers=workers, resize=resize, channels=channels
         )
         splits.append(Split(images, labels))
-    return list(train), *splits
+    return Found(list(train), *splits, dict(passed_over.most_common()))
 
 
-def _class_files(folder: Path) -> dict[str, list[Path]]:
-    """Map each class under `folder` to its images, both sorted by the characters of their names."""
+def _class_files(folder: Path, passed_over: Counter[str]) -> dict[str, list[Path]]:
+    """Map each class under `folder` to its images, both sorted by the characters of their names.
+
+    Other files are counted by their suffix in `passed_over`.
+    """
     expected = f"expected {folder}/CLASS/*.png (or {', '.join(SUFFIXES[1:])})"
     if not folder.is_dir():
         raise UserError(f"data.root: {folder} is no folder; {expected}")
@@ -66,6 +68,7 @@ def _class_files(folder: Path) -> dict[str, list[Path]]:
             raise UserError(f"data.root: {folder / name} has no images; {expected}")
     if passed:
         kinds = Counter(path.suffix.lower() or path.name for path in passed)
+        passed_over.update(kinds)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
         log.warning("data.root: %d files below %s are not read: %s", len(passed), folder, told)
     return files

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torchvision.datasets.utils import check_integrity
 
-from nas.data.split import Split
+from nas.data.split import Found, Split
 from nas.data.streaming import READ_ERRORS
 from nas.pipeline.errors import UserError, reason
 
@@ -23,7 +23,7 @@ class Expected(NamedTuple):
 
 def read_both_splits(
     dataset: type, root: Path, files: dict[Path, str | None], folder: Path, expected: Expected
-) -> tuple[list[str], Split, Split]:
+) -> Found:
     """Read both splits of a torchvision `dataset`, after downloading it where one of `files` is missing or altered.
 
     Parameters
@@ -62,7 +62,7 @@ def read_both_splits(
         ) from error
 
 
-def _check(parts: Sequence[Any], expected: Expected) -> tuple[list[str], Split, Split]:
+def _check(parts: Sequence[Any], expected: Expected) -> Found:
     """Bring torchvision's arrays (N×H×W or N×H×W×C) to N×C×H×W; ValueError when they are not as `expected`."""
     (channels, height, width), splits = expected.shape, []
     for part, count in zip(parts, (expected.train, expected.test), strict=True):
@@ -73,4 +73,4 @@ def _check(parts: Sequence[Any], expected: Expected) -> tuple[list[str], Split, 
         if labels.shape != (count,) or labels.min() < 0 or labels.max() >= expected.classes:
             raise ValueError(f"labels that are not {count} numbers from 0 to {expected.classes - 1}")
         splits.append(Split(images.view(found).permute(0, 3, 1, 2).contiguous(), labels))
-    return parts[0].classes, *splits
+    return Found(parts[0].classes, *splits)

@@ -42,8 +42,24 @@ def section(report: Report) -> str:
         source=published.PIBCONV_SOURCE if paper else None,
         published=PUBLISHED,
         seeds=contents.seeds,
+        classes=_by_class(report),
         single_blocks=any(Label.of(row["genotype"]).kind == "all" for row in report.evaluated),
     )
+
+
+def _by_class(report: Report) -> dict | None:
+    """A table with a column for each network and a row for each class, if the classes are uneven."""
+    networks = [row for row in report.evaluated if row["classes"]]
+    if not networks:
+        return None
+    names = networks[0]["classes"]
+    counts = [count for count in (report.contents.prepared or {}).get("test_per_class", []) if count]
+    return {
+        "header": " | ".join(["class", *(f"{row['genotype']}, {row['layers']} layers" for row in networks)]),
+        "rows": [(name, *(f"{row['classes'][name]:.2f}" for row in networks)) for name in names],
+        "fewest": min(counts, default="few"),
+        "most": max(counts, default="many"),
+    }
 
 
 def _rows(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> list[tuple]:
