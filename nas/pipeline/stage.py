@@ -5,9 +5,13 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
+from safetensors import SafetensorError
 
 from nas.pipeline.code import require_current
 from nas.pipeline.errors import FAILURE, UserError, reason
@@ -15,6 +19,9 @@ from nas.pipeline.names import stage_name
 from nas.pipeline.params import load
 
 LOGS = Path("logs")
+POLL = 0.5  # seconds between two looks at whether dvc lives
+KILLED = 137
+SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
 
 # What torch says when a GPU or the host has too little memory, or no machine could have enough.
 NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation overflowed")
@@ -23,6 +30,12 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "Storage size calculation
 # What torch says when another process of one training has ended, and how long this one then waits to be ended in turn
 LOST = ("gloo", "NCCL")
 GRACE = 10  # seconds
+
+ADVICE = {  # what needs less memory, where it is not the training
+    "prepare": "lower data.image_size or data.train_limit, or set data.stream to true",
+    "gradcam": "lower gradcam.images",
+}
+TRAINING = "lower batch_size, channels, layers or crop_padding; of many images set data.stream to true"
 
 GONE = "the earlier result comes back when params.yaml is as it was: dvc repro brings it from the run cache"
 
@@ -35,6 +48,9 @@ def run(main: Callable[..., None]) -> None:
     one of the system's (a full disk), ends the process in one line with status 1.
     """
     stage = Path(sys.argv[0]).stem
+    sys.stdout.reconfigure(errors="backslashreplace")  # a class's name may have characters that the console lacks
+    if "DVC_STAGE" in os.environ:
+        _end_with(_runners())
     try:
         params = load()
         arguments = _arguments(main, stage, sys.argv[1:])
@@ -45,19 +61,48 @@ def run(main: Callable[..., None]) -> None:
         main(params, name, *arguments)
     except UserError as mistake:
         _fail(stage, str(mistake))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         _fail(stage, str(error))
     except KeyboardInterrupt:
         _fail(stage, "interrupted; run it again to go on from the last whole epoch")
     except (MemoryError, RuntimeError) as error:
         if any(sign in str(error) for sign in NO_MEMORY) or isinstance(error, MemoryError):
-            _fail(stage, "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images")
+            _fail(stage, f"out of memory; {ADVICE.get(stage, TRAINING)}")
         if "RANK" not in os.environ or not any(sign in str(error) for sign in LOST):
             raise
         time.sleep(GRACE)
         _fail(stage, f"another process of this training ended, or cannot be reached ({reason(error)})")
     if sys.orig_argv[1:3] == ["-m", f"stages.{stage}"]:  # and not run by another program, which goes on
         _leave()
+
+
+def _runners() -> list[psutil.Process]:
+    """The process that runs this one, dvc, and the shell between them if there is one."""
+    found = []
+    for process in psutil.Process().parents():
+        found.append(process)
+        if process.name() not in SHELLS:
+            break
+    return found
+
+
+def _end_with(ancestors: list[psutil.Process]) -> None:
+    """End this process once one of `ancestors` has: a stage that outlived a killed dvc would spoil the next run's."""
+
+    def watch() -> None:
+        while all(map(_lives, ancestors)):
+            time.sleep(POLL)
+        logging.getLogger("nas").debug("ended, since the dvc that ran it has")
+        os._exit(KILLED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _leave() -> None:
@@ -96,10 +141,18 @@ def _arguments(main: Callable[..., None], stage: str, given: list[str]) -> list[
     return arguments
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk ends in one line, and the stage goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        logging.getLogger("nas").removeHandler(self)
+        print(f"{self.baseFilename} cannot be written ({sys.exc_info()[1]}): goes on without it", file=sys.stderr)
+
+
 def _log_to(path: Path) -> None:
     """Everything with its time into `path`; on the console the messages alone, unless a progress bar stands there."""
     path.parent.mkdir(exist_ok=True)
-    file = logging.FileHandler(path)
+    file = _LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     console = logging.StreamHandler(sys.stdout)
     console.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ENVIRONMENT, Project
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nas.networks.network import Network
@@ -242,8 +243,17 @@ def test_a_gpu_that_is_not_there(stage, project, run_stage, monkeypatch):
 def test_more_memory_than_there_is(project, run_stage):
     for padding in (10**6, 10**9):
         project.set(search={"crop_padding": padding})
-        message = "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images"
-        assert run_stage("search", "darts", 0) == message
+        message = "out of memory; lower batch_size, channels, layers or crop_padding; of many images set "
+        assert run_stage("search", "darts", 0).startswith(message)
+
+
+def test_more_memory_than_there_is_to_read_pictures(run_stage, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("nas.data.prepare.prepare", fail)
+    advice = "lower data.image_size or data.train_limit, or set data.stream to true"
+    assert run_stage("prepare") == f"out of memory; {advice}"
 
 
 @pytest.mark.parametrize("stage", [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0]])
@@ -726,8 +736,9 @@ def test_a_bug_keeps_its_traceback(project, run_stage, monkeypatch):
     [
         (UserError("two\nlines"), "two lines"),
         (OSError(28, "No space left on device", "results/x"), "[Errno 28] No space left on device: 'results/x'"),
-        (MemoryError(), "out of memory; lower batch_size, channels, layers, crop_padding or gradcam.images"),
-        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "out of memory; lower batch_size, channels, layers, c"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "I/O error: No space left on device"),
+        (MemoryError(), "out of memory; lower batch_size, channels, layers or crop_padding; of many images set data."),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "out of memory; lower batch_size, channels, layers or c"),
         (KeyboardInterrupt(), "interrupted; run it again to go on from the last whole epoch"),
     ],
     ids=repr,

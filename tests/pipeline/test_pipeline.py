@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import ENVIRONMENT, ROOT, TINY, Project, make_project, update
 from PIL import Image
@@ -474,6 +475,26 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     project.set(search={"epochs": 40})
     output = project.run("dvc", "repro", "search@darts-0").stdout
     assert "resumed after epoch" in output
+
+
+def test_a_stage_ends_with_the_dvc_that_ran_it(finished: Project, copy_of: Copy) -> None:
+    """Or it would overwrite, perhaps hours later, what the next run leaves."""
+    project = copy_of(finished)
+    project.set(search={"epochs": 4000})
+    command = ["dvc", "repro", "search@darts-0"]
+    process = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    stages = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "stages.search" in child.cmdline()
+    ]
+    assert stages
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(stages, timeout=10)[1] == []
+    told = (project.folder / "logs/search@darts-0.log").read_text().splitlines()[-1]
+    assert "ended, since the dvc that ran it has" in told
 
 
 def test_the_report_of_a_study_shows_the_networks_that_were_evaluated(finished: Project, copy_of: Copy) -> None:
