@@ -4,6 +4,7 @@ DVC removes a stage's outputs before it runs the stage. The checkpoint of a fini
 which runs again for what comes after the training does not train again.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from nas.pipeline.files import whole_file
 
 log = logging.getLogger("nas")
 
+RECORDS, OPTIMIZERS = "records", "optimizers"
 KEPT = 4  # files of a stage's name
 DAY = 86_400  # seconds
 
@@ -67,8 +69,10 @@ class Checkpoint:
             if isinstance(owner, Optimizer):
                 state, others[part] = _split(state)
             tensors |= {f"{part}/{key}": tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-        with whole_file(self.path) as temporary:
-            save_file(tensors, temporary, {"records": json.dumps(records), "optimizers": json.dumps(others)})
+        # As tensors, since the file's own description of itself must not exceed 100 MB: about 3,500 epochs.
+        tensors |= {name: _text(json.dumps(each)) for name, each in ((RECORDS, records), (OPTIMIZERS, others))}
+        with whole_file(self.path, durable=True) as temporary:
+            save_file(tensors, temporary, {"digest": _digest(tensors)})
 
     def restore(self) -> list[dict]:
         """Put the kept state back into the parts; return the records, none if there is no checkpoint.
@@ -82,9 +86,10 @@ class Checkpoint:
             return []
         try:
             with safe_open(self.path, "pt") as file:
-                metadata = file.metadata() or {}
-                records, others = json.loads(metadata["records"]), json.loads(metadata["optimizers"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                if (file.metadata() or {}).get("digest") != _digest(tensors):
+                    raise ValueError("it is not what was written")
+            records, others = (json.loads(tensors.pop(name).numpy().tobytes()) for name in (RECORDS, OPTIMIZERS))
             for part, owner in self.parts.items():
                 state = {n.removeprefix(f"{part}/"): t for n, t in tensors.items() if n.startswith(f"{part}/")}
                 owner.load_state_dict(_join(owner, state, others[part]) if isinstance(owner, Optimizer) else state)
@@ -110,6 +115,20 @@ class Checkpoint:
             for file in files[:-KEPT]:
                 if file.stat().st_mtime < time.time() - DAY:
                     file.unlink()
+
+
+def _text(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values: what a flipped bit, or a tail of zeros, would change."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _split(state: dict) -> tuple[dict[str, Tensor], dict]:

@@ -35,6 +35,8 @@ def run_epochs(
     ``tick()`` after each of its `steps`, which moves the progress bar. A record's entries of type float are told.
     """
     records = checkpoint.restore() if checkpoint else []
+    if len(records) > epochs:
+        raise UserError(f"{checkpoint.path}: has {len(records)} epochs of {epochs}; delete it to train from the start")
     advice = f"all nodes must see the same {checkpoints()}/, on a file system they share"
     distributed.require_same(len(records), advice)
     hidden = sharing.rank() > 0 or not sys.stderr.isatty()

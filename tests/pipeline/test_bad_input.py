@@ -21,7 +21,7 @@ from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import sha256
 from nas.space.published import PUBLISHED
-from nas.training.checkpoint import Checkpoint
+from nas.training.checkpoint import Checkpoint, _digest, _text
 from nas.training.context import Context
 
 RESULTS = ("data/prepared", "results", "models")
@@ -496,8 +496,15 @@ def test_a_checkpoint_that_is_none(content, checkpoint, run_stage):
 
 
 def test_a_checkpoint_without_records(checkpoint, run_stage):
-    save_file(load_file(checkpoint), checkpoint)
+    tensors = load_file(checkpoint)
+    del tensors["records"]
+    save_file(tensors, checkpoint, {"digest": _digest(tensors)})
     checkpoint_fails(run_stage, "'records'")
+
+
+def test_a_checkpoint_without_a_digest(checkpoint, run_stage):
+    save_file(load_file(checkpoint), checkpoint)
+    checkpoint_fails(run_stage, "it is not what was written")
 
 
 @pytest.mark.parametrize("name", ["0/momentum_buffer", "999/momentum_buffer", "x/y", "0"])
@@ -505,8 +512,8 @@ def test_a_checkpoint_whose_optimizer_fits_another_network(name, checkpoint, run
     tensors = {f"network/{key}": tensor for key, tensor in some_network(channels=4).state_dict().items()}
     groups = sgd(some_network(channels=4)).state_dict()["param_groups"]
     others = json.dumps({"optimizer": {"state": {}, "param_groups": groups}})
-    metadata = {"records": '[{"epoch": 1}]', "optimizers": others}
-    save_file(tensors | {f"optimizer/{name}": torch.zeros(3)}, checkpoint, metadata)
+    tensors |= {"records": _text('[{"epoch": 1}]'), "optimizers": _text(others), f"optimizer/{name}": torch.zeros(3)}
+    save_file(tensors, checkpoint, {"digest": _digest(tensors)})
     checkpoint_fails(run_stage)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
+from nas.pipeline.errors import UserError
 from nas.training.checkpoint import Checkpoint, checkpoints
 
 
@@ -62,10 +63,64 @@ def test_the_file_holds_the_optimizers_state_dict(folder: Path) -> None:
     Checkpoint("n", "k", module=module, adam=adam).save([])
     with safe_open(folder / "n/k.safetensors", "pt") as file:
         moments = {f"adam/{i}/{key}" for i in (0, 1) for key in ("step", "exp_avg", "exp_avg_sq")}
-        assert set(file.keys()) == {"module/weight", "module/bias"} | moments
+        assert set(file.keys()) == {"module/weight", "module/bias", "records", "optimizers"} | moments
         assert torch.equal(file.get_tensor("adam/1/exp_avg"), adam.state[module.bias]["exp_avg"])
-        (group,) = json.loads(file.metadata()["optimizers"])["adam"]["param_groups"]
+        (group,) = json.loads(file.get_tensor("optimizers").numpy().tobytes())["adam"]["param_groups"]
     assert group["betas"] == [0.5, 0.999] and group["params"] == [0, 1]
+
+
+def state(module: nn.Module, adam: Optimizer) -> list[Tensor]:
+    return [*module.parameters(), *(value for own in adam.state.values() for value in own.values())]
+
+
+def test_no_damage_goes_on_silently_to_other_bits(folder: Path) -> None:
+    """A flipped bit, a tail of zeros, a cut: refused in one line, unless all that counts is as it was."""
+    module = nn.Linear(3, 2)
+    adam = OPTIMIZERS["Adam"](module.parameters())
+    step(module, adam)
+    Checkpoint("n", "k", module=module, adam=adam).save([{"epoch": 1, "loss": 0.5}])
+    path, kept = folder / "n/k.safetensors", state(module, adam)
+    whole = path.read_bytes()
+    flipped = [whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :] for i in range(8, len(whole))]
+    zeros = [whole[:-n] + bytes(n) for n in (1, 40, 200)]
+    cut = [whole[:-n] for n in (1, 40, 200)]
+    told = 0
+    for content in flipped + zeros + cut:
+        path.write_bytes(content)
+        copy = nn.Linear(3, 2)
+        other = OPTIMIZERS["Adam"](copy.parameters())
+        try:
+            records = Checkpoint("n", "k", module=copy, adam=other).restore()
+        except UserError as error:
+            told += "the checkpoint is damaged (" in str(error) and "\n" not in str(error)
+            continue
+        assert records == [{"epoch": 1, "loss": 0.5}]
+        assert all(torch.equal(a, b) for a, b in zip(kept, state(copy, other), strict=True))
+    assert told > 0.95 * len(flipped)
+
+
+def test_a_part_that_is_missing_is_told(folder: Path) -> None:
+    module = nn.Linear(3, 2)
+    Checkpoint("n", "k", module=module).save([{"epoch": 1}])
+    with pytest.raises(UserError, match="the checkpoint is damaged"):
+        Checkpoint("n", "k", module=module, adam=OPTIMIZERS["Adam"](module.parameters())).restore()
+
+
+def test_many_epochs_fit(folder: Path) -> None:
+    """A safetensors file's description of itself ends at 100 MB."""
+    module = nn.Linear(3, 2)
+    records = [{"epoch": epoch, "alphas": "0" * 10**6} for epoch in range(110)]
+    Checkpoint("n", "k", module=module).save(records)
+    assert Checkpoint("n", "k", module=module).restore() == records
+
+
+def test_it_is_on_the_disk_before_it_takes_the_earlier_ones_place(folder: Path, monkeypatch) -> None:
+    module, done = nn.Linear(3, 2), []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("disk"), fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("name"), replace(*paths))[1])
+    Checkpoint("n", "k", module=module).save([])
+    assert done == ["disk", "name", "disk"]
 
 
 def test_a_checkpoint_of_another_key_is_not_taken() -> None:

@@ -219,3 +219,11 @@ def test_of_uneven_classes_each_is_told() -> None:
 
 def test_of_even_classes_the_accuracy_says_it_all() -> None:
     assert class_scores(Says(), told_as([0, 0, 0, 1, 1, 3, 3], [0] * 7), list("abcd"), 32) == {}
+
+
+def test_more_epochs_than_asked_for_are_told(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("NAS_CHECKPOINTS", str(tmp_path))
+    checkpoint = Checkpoint("n", "k", module=nn.Linear(1, 1))
+    checkpoint.save([{"epoch": 1}, {"epoch": 2}])
+    with pytest.raises(UserError, match="has 2 epochs of 1; delete it to train from the start"):
+        run_epochs(1, 1, 0, checkpoint, lambda *_: {})
