@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nas.pipeline.names import DRAWINGS, GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
+from nas.pipeline.names import DRAWINGS, GENOTYPES, OWN_GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
@@ -70,11 +70,12 @@ def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
     from nas.report.figures.cells import draw_cell
     from nas.space.genotypes import CELLS, derive_from_weights
+    from nas.space.notation import own, read
     from nas.space.published import PUBLISHED
 
     ends = final_weights(params)
     found = {searched.genotype(params.search.seeds): derive_from_weights(*end) for searched, end in ends.items()}
-    known = PUBLISHED | found
+    known = PUBLISHED | {label: read(path) for label, path in own(OWN_GENOTYPES).items()} | found
     known |= {label: made(label, known, params) for label in params.evaluate.genotypes}
     with whole_folder(GENOTYPES) as folder, whole_folder(DRAWINGS) as drawings:
         for label, genotype in known.items():

@@ -95,7 +95,7 @@ def make_project(folder: Path) -> Project:
     folder.mkdir(parents=True)
     for name in ("nas", "stages", "presets", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "data/raw/.gitignore"):
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "data/raw/.gitignore", "genotypes/README.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")

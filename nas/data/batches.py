@@ -1,6 +1,8 @@
 """Batches of a split, augmented on the device: of images in memory, without worker processes to wait for or to seed."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,6 +12,15 @@ from nas.data.augment import crop, cut, draw_centres, draw_flips, draw_offsets, 
 from nas.data.split import read_batches
 from nas.data.streaming import ImageFiles
 from nas.pipeline.errors import UserError
+
+log = logging.getLogger("nas")
+
+
+@cache
+def _warn_of_cutout(side: int, height: int, width: int) -> None:
+    log.warning(
+        "cutout: a square of %d blanks all or most of an image of %d×%d pixels (height×width)", side, height, width
+    )
 
 
 class Batches:
@@ -68,7 +79,9 @@ class Batches:
         # On the device from the start: a copy a batch would make a GPU wait for the host.
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32, device=images.device) for v in (mean, std))
         self.shuffle, self.flip, self.cutout, self.resized_crop = shuffle, flip, cutout, resized_crop
-        self.crop_padding = 0 if resized_crop else crop_padding
+        self.crop_padding = 0 if resized_crop is not None else crop_padding
+        if cutout >= min(images.shape[2:]):
+            _warn_of_cutout(cutout, *images.shape[2:])
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -88,7 +101,7 @@ class Batches:
             order = torch.randperm(len(order), generator=generator, device=device)
         counts = [len(batch) for batch in order.split(self.batch_size)[: len(self)]]
         batches, crops = self._parts(order), ()
-        if self.resized_crop:
+        if self.resized_crop is not None:
             crops = (
                 self._parts(torch.randint(2**62, order.shape, generator=generator, device=device)),
                 self.resized_crop,

@@ -121,6 +121,11 @@ class AuxiliaryTower(nn.Module):
 def pool_to_2x2(x: Tensor) -> Tensor:
     """Average-pool N × C × H × W maps, H and W at least 2, to N × C × 2 × 2."""
     height, width = x.shape[-2:]
+    if min(height, width) < 2:
+        raise UserError(
+            f"auxiliary: its tower needs a map of at least 2×2, not {height}×{width}: the images are too small for this "
+            "stem and depth"
+        )
     if height == width and height in (7, 8):
         return nn.functional.avg_pool2d(x, 5, stride=height - 5)
     # The windows of adaptive pooling; unlike it, this has a deterministic gradient on a GPU.

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.names import Label, Network, code_file
+from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
@@ -243,13 +243,18 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
 
 def operations_of(genotype: str) -> set[str]:
     """The operations that the genotype of that name can hold: all of its space, if it is found or drawn there."""
+    from nas.space.notation import own, read
     from nas.space.published import PUBLISHED
     from nas.space.spaces import find
 
     label = Label.of(genotype)
     if label.kind == "all":
         return operations_of(label.base) | {label.argument}
-    return PUBLISHED[genotype].operations() if genotype in PUBLISHED else set(find(label.base).operations)
+    if genotype in PUBLISHED:
+        return PUBLISHED[genotype].operations()
+    if path := own(OWN_GENOTYPES).get(genotype):
+        return read(path).operations()
+    return set(find(label.base).operations)
 
 
 def _operations(names: Collection[str]) -> dict[str, dict]:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 DATA = Path("data/prepared")
 RESULTS = Path("results")
 MODELS = Path("models")
+OWN_GENOTYPES = Path("genotypes")
 CODE = RESULTS / "code"
 GENOTYPES = RESULTS / "genotypes"
 DRAWINGS = RESULTS / "cells"

@@ -16,9 +16,10 @@ from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
-from nas.pipeline.names import Label, Network, Slimmed, spelled
+from nas.pipeline.names import OWN_GENOTYPES, Label, Network, Slimmed, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
+from nas.space.notation import own, read
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES, find
 
@@ -314,6 +315,14 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
+        for name, path in own(OWN_GENOTYPES).items():
+            if not re.fullmatch(r"[A-Za-z_]\w*", name) or Label.of(name).kind:
+                raise UserError(f"{path}: is no name of a genotype: letters, digits and _, without _random_, _all_ …")
+            if name in PUBLISHED or name in SPACES:
+                raise UserError(f"{path}: {name} is a published genotype or a space; give it another name")
+            for operation in sorted(read(path).operations()) if name in self.evaluate.genotypes else ():
+                if operation not in operations.names():
+                    raise UserError(f"{path}: {unknown('operation', operation, OPERATIONS)}")
         for i, name in enumerate(self.evaluate.genotypes):
             if trouble := self._unknown(name):
                 raise ValueError(f"evaluate.genotypes[{i}]: {trouble}")
@@ -325,7 +334,7 @@ class Params(Section):
 
     def _unknown(self, genotype: str) -> str | None:
         """Why there will be no genotype of that name; None if there will."""
-        label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes()]
+        label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes(), *own(OWN_GENOTYPES)]
         if label.kind == "all":
             if label.argument not in OPERATIONS:
                 return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"

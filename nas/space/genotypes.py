@@ -28,15 +28,15 @@ class Genotype:
     Parameters
     ----------
     normal, reduce : sequence of (operation, state)
-        Two edges a node, in node order. States 0 and 1 are the outputs of the two cells before, state 2 + i is node i.
+        Two edges a node, in node order, perhaps from one state (NASNet). States 0 and 1 are the outputs of the two
+        cells before, state 2 + i is node i.
     normal_concat, reduce_concat : sequence of int
         The states whose concatenation is the cell's output.
 
     Raises
     ------
     ValueError
-        If the edges do not come in pairs from distinct states, or an edge or the output names a state that does not
-        exist yet.
+        If the edges do not come in pairs, or an edge or the output names a state that does not exist yet.
     """
 
     normal: tuple[Edge, ...]
@@ -98,9 +98,6 @@ def _check_cell(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> None
             raise ValueError(
                 f"edge {i} of the {cell} cell ({operation}) comes from state {state}, which is not before it"
             )
-    for node in range(len(edges) // 2):
-        if edges[2 * node][1] == edges[2 * node + 1][1]:
-            raise ValueError(f"both edges into node {node} of the {cell} cell come from state {edges[2 * node][1]}")
     states = 2 + len(edges) // 2
     if not concat or not all(0 <= state < states for state in concat) or len(set(concat)) < len(concat):
         raise ValueError(f"{cell}_concat must name distinct states from 0 to {states - 1}, not {list(concat)}")

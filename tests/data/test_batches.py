@@ -5,7 +5,7 @@ import torch
 from expecting import DEVICES
 from torchvision.transforms import functional as reference
 
-from nas.data import augment
+from nas.data import augment, batches
 from nas.data.batches import Batches
 
 
@@ -217,3 +217,14 @@ def test_each_batch_draws_its_own_augmentation():
     batches = Batches(images, torch.arange(16), batch_size=8, mean=(0.0,) * 3, std=(1.0,) * 3, crop_padding=2)
     first, second = (images for images, _ in batches.epoch(0))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("cutout", "warned"), [(16, True), (8, True), (7, False), (0, False)])
+def test_a_cutout_as_large_as_the_image_is_told_once(cutout, warned, caplog):
+    batches._warn_of_cutout.cache_clear()
+    images, labels = torch.zeros(4, 1, 8, 12, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
+    with caplog.at_level("WARNING", "nas"):
+        for _ in range(2):
+            batches.Batches(images, labels, batch_size=2, mean=[0.5], std=[0.5], cutout=cutout)
+    told = f"cutout: a square of {cutout} blanks all or most of an image of 8×12 pixels (height×width)"
+    assert [record.getMessage() for record in caplog.records] == [told] * warned

@@ -381,3 +381,9 @@ def test_a_training_step_changes_every_number_that_the_loss_of_efficientnets_blo
     assert all(network.get_parameter(name).grad.abs().max() < 1e-12 for name in shifts)  # zero but for rounding
     assert {name for name, p in network.named_parameters() if p.eq(before[name]).any()} <= shifts
     assert network.eval()(x).shape == (12, 10)
+
+
+def test_an_auxiliary_tower_on_images_too_small_for_the_stem_says_so():
+    network = Network(GENOTYPES["DARTS_V2"], channels=4, layers=3, num_classes=5, auxiliary=True, stem="imagenet")
+    with pytest.raises(UserError, match="needs a map of at least 2×2, not 1×1: the images are too small"):
+        network(images(2, 3, 32, 32))

@@ -938,3 +938,39 @@ def test_presets_are_found_in_the_project_alone(tmp_path, monkeypatch):
 
 def test_params_are_annotated_for_every_key_of_the_default():
     assert set(Params.model_fields) == set(read(DEFAULT))
+
+
+CELL = (
+    '{"normal": [["OP", 0], ["none", 0]], "normal_concat": [2], "reduce": [["OP", 0], ["OP", 1]], "reduce_concat": [2]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("mine.json", CELL.replace("OP", "skip_connect"), None),
+        ("mine.txt", "nothing", "genotypes/mine.txt: is no genotype: "),
+        (
+            "mine.json",
+            CELL.replace("OP", "skip_conect"),
+            "genotypes/mine.json: unknown operation 'skip_conect'",
+        ),
+        ("other.json", CELL, "evaluate.genotypes[0]: unknown genotype 'mine'"),
+        ("DARTS_V2.json", CELL, "genotypes/DARTS_V2.json: DARTS_V2 is a published genotype or a space"),
+        ("pibconv.txt", CELL, "genotypes/pibconv.txt: pibconv is a published genotype or a space"),
+        ("my-cell.json", CELL, "genotypes/my-cell.json: is no name of a genotype"),
+        ("darts_random_3.json", CELL, "genotypes/darts_random_3.json: is no name of a genotype"),
+    ],
+)
+def test_genotypes_in_files_of_their_own(file, text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "genotypes").mkdir()
+    (tmp_path / "genotypes" / file).write_text(text)
+    tree = tree_with("evaluate.genotypes", ["mine"])
+    tree["gradcam"]["networks"] = []
+    if message:
+        assert told(lambda: check(tree)).startswith(f"params.yaml: {message}")
+    else:
+        assert check(tree).evaluate.genotypes == ["mine"]
+        tree["evaluate"]["genotypes"] = ["mine_all_sep_conv_3x3"]
+        assert check(tree).evaluate.genotypes == ["mine_all_sep_conv_3x3"]

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from nas.pipeline import dvc_yaml
 from nas.pipeline.files import sha256
 from nas.pipeline.params import check
+from nas.space.published import PUBLISHED
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
 SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
@@ -106,6 +107,18 @@ def test_a_genotype_a_reader_or_a_section_more_costs_what_names_it(finished: Pro
     assert set(project.repro()) <= {"code", *SUMMARIES}
     project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "MINE"]})
     assert set(project.repro()) == {"code", "evaluate@MINE-2-0", *SUMMARIES}
+
+
+def test_a_genotype_in_a_file_of_its_own_is_trained_alone(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    text = str(PUBLISHED["DARTS_V2"].with_all("skip_connect"))  # as Python prints it: Genotype(normal=((…
+    (project.folder / "genotypes/mine.txt").write_text(f"2019-01-01 12:00:00 genotype = {text}\n")
+    project.set(evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "mine"]})
+    assert set(project.repro()) == {"code", "evaluate@mine-2-0", *SUMMARIES}
+    assert "| mine | 2 |" in (project.folder / "results/report.md").read_text()
+    project.commit("mine")
+    (project.folder / "genotypes/mine.txt").write_text(text.replace("skip_connect", "sep_conv_3x3"))
+    assert set(project.repro()) == {"code", "evaluate@mine-2-0", *SUMMARIES}
 
 
 def test_a_metric_or_a_figure_trains_nothing_again(finished: Project, copy_of: Copy) -> None:
