@@ -123,8 +123,8 @@ def pool_to_2x2(x: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     if min(height, width) < 2:
         raise UserError(
-            f"auxiliary: its tower needs a map of at least 2×2, not {height}×{width}: the images are too small for this "
-            "stem and depth"
+            f"auxiliary: its tower needs a map of at least 2×2, not {height}×{width}: the images are too small for the "
+            "stem and the depth"
         )
     if height == width and height in (7, 8):
         return nn.functional.avg_pool2d(x, 5, stride=height - 5)

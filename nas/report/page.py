@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from markdown import markdown
+from markupsafe import Markup
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import whole_folder, write_text
@@ -75,7 +76,7 @@ def page(text: str, folders: Mapping[str, Path]) -> str:
     body = markdown(text, extensions=["tables"])
     body = re.sub(r'src="([^"]+)"', embedded, body)
     body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    return TEMPLATES.get_template("page.html.j2").render(body=body) + "\n"
+    return TEMPLATES.get_template("page.html.j2").render(body=Markup(body)) + "\n"
 
 
 def _data_uri(path: Path) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 import nas.report.templates  # noqa: F401, for the fingerprints of code, which follow imports
 from nas.space.genotypes import CELLS
@@ -20,26 +21,51 @@ def render(name: str, **values: object) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def table(header: str, rows: Iterable[Sequence[object]]) -> str:
+SPECIAL = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "}
+    | {character: f"\\{character}" for character in "\\`*[]|"}
+)
+
+
+def literal(value: object) -> object:
+    """What a template or a table shows of a value: as it stands, whatever Markdown or HTML would make of it.
+
+    The names of folders and classes are the user's, and may be anything.
+    """
+    return Markup(value.translate(SPECIAL)) if type(value) is str else value
+
+
+def bold(text: str) -> Markup:
+    return Markup(f"**{literal(text)}**")
+
+
+def italic(text: str) -> Markup:
+    return Markup(f"*{literal(text)}*")
+
+
+def table(header: str, rows: Iterable[Sequence[object]]) -> Markup:
     """A Markdown table. Its header is written ``name | another``; columns after the first are aligned to the right."""
     rule = " | ".join(["---", *["---:"] * header.count(" | ")])
-    lines = [header, rule, *(" | ".join(map(str, row)) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
+    lines = [header, rule, *(" | ".join(str(literal(cell)) for cell in row) for row in rows)]
+    return Markup("\n".join(f"| {line} |" for line in lines))
 
 
-def both_cells(what: str, files: str, kind: str = "png") -> str:
+def both_cells(what: str, files: str, kind: str = "png") -> Markup:
     """The pictures of a normal and a reduction cell, side by side where there is room."""
-    return " ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items())
+    return Markup(" ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items()))
 
 
-def accuracy(row: Mapping) -> str:
+def accuracy(row: Mapping) -> Markup:
     """The test accuracy of one of `Report.evaluated`, with its deviation if there are several seeds."""
-    return f"**{row['accuracy']:.2f}**" + (f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else "")
+    deviation = f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else ""
+    return bold(f"{row['accuracy']:.2f}") + deviation
 
 
 TEMPLATES = Environment(
     loader=PackageLoader("nas.report.templates", ""),
     undefined=StrictUndefined,
+    autoescape=True,
+    finalize=literal,
     trim_blocks=True,
     lstrip_blocks=True,
 )

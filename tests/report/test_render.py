@@ -2,6 +2,7 @@
 
 import pytest
 from jinja2 import DictLoader, UndefinedError
+from markupsafe import Markup
 
 from nas.report.published import pibconv
 from nas.report.render import TEMPLATES, render, table
@@ -24,7 +25,7 @@ def test_a_paragraph_and_an_item_become_one_line_and_a_part_left_out_leaves_no_g
         "## A\n\nOne\ntwo.\n{% if no %}\nNever.\n{% endif %}\nThree.\n\n{% if no %}\nNever.\n\n{% endif %}\n"
         "- four\n  five\n- six\n\n{{ rows }}\n\n![a](b)\n"
     )
-    rows = "| x | y |\n| --- | ---: |\n| 1 |  |\n| - | 2 |"
+    rows = table("x | y", [(1, ""), ("-", 2)])
     expected = f"## A\n\nOne two. Three.\n\n- four five\n- six\n\n{rows}\n\n![a](b)"
     assert template(text, no=False, rows=rows) == expected
 
@@ -41,6 +42,8 @@ def test_a_table_aligns_all_columns_but_the_first_to_the_right() -> None:
     assert table("a", []) == "| a |\n| --- |"
 
 
-def test_a_value_is_not_escaped() -> None:
-    source = pibconv.PIBCONV_SOURCE + " <&>"
-    assert source in render("complexity", rows=[], channels=36, source=source)
+def test_a_value_stands_as_it_is_whatever_markdown_or_html_would_make_of_it() -> None:
+    source = pibconv.PIBCONV_SOURCE + " <&> [a](b) *c*\n| d"
+    shown = pibconv.PIBCONV_SOURCE + r" &lt;&amp;&gt; \[a\](b) \*c\* \| d"
+    assert shown in render("complexity", rows=[], channels=36, source=source)
+    assert table("a | b", [("<i>", Markup("**1**"))]).endswith("| &lt;i&gt; | **1** |")

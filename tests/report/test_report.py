@@ -109,6 +109,61 @@ def test_of_uneven_classes_the_accuracy_of_each_is_told(results: Path) -> None:
     assert "| mean of the classes | 45.00 | 45.00 |\n| ant | 90.00 | 90.00 |\n| bee | 0.00 | 0.00 |" in told
 
 
+class Elements(HTMLParser):
+    """The tags with their attributes, and the texts of a page's table cells."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.cells: list[str] = []
+        self.inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag == "td" or (self.inside and tag not in ("tr", "table"))
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.cells[-1] += data
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "a|b",
+    "**bold**",
+    "[x](javascript:alert(1))",
+    "![x](nowhere.png)",
+    "`code`",
+    "back\\slash",
+    "a & b &lt;",
+    "$math$ \\frac{",
+    "{{ 7 * 7 }}",
+]
+
+
+def test_names_that_are_markup_stand_there_as_they_are(results: Path) -> None:
+    counts = list(range(1, len(EVIL) + 1))
+    many = {"classes": EVIL, "train_per_class": counts, "test_per_class": counts, "passed_over": {".<b>": 2}}
+    recipes = RECIPES | {"Data": {"root": EVIL[0], "name": EVIL[4]}}
+    path = results / "gradcam/DARTS_V2-2-0/predictions.csv"
+    path.write_text(path.read_text().replace("\n0,", f'\n"{EVIL[0]}",'))
+    write(results, contents(data=f"folder {EVIL[0]} {EVIL[4]}", prepared=PREPARED | many, recipes=recipes))
+    page = Elements((results / "report.html").read_text())
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "a", "b", "code"})
+    assert all(attrs["src"].startswith("data:image/") for tag, attrs in page.tags if tag == "img")
+    assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs if attrs.get("title") is None)
+    shown = [cell.strip() for cell in page.cells]
+    for name, count in zip(EVIL, counts, strict=True):
+        assert [str(count)] * 2 == shown[shown.index(name) + 1 :][:2], name
+
+
 RECIPE = "digits, 2 epochs, C = 4, on cpu"
 
 

@@ -8,7 +8,7 @@ from nas.report.contents import Report
 from nas.report.figures.accuracy import plot_accuracy
 from nas.report.figures.curves import plot_training
 from nas.report.published import pibconv as published
-from nas.report.render import accuracy, render
+from nas.report.render import accuracy, italic, render
 from nas.space.published import PUBLISHED
 
 
@@ -69,7 +69,11 @@ def _rows(ours: Sequence[Mapping], paper: Sequence[Mapping]) -> list[tuple]:
     for row in ours:
         values = (accuracy(row), f"{row['params']:.4g}", f"{row['gmac']:.4g}")
         same = papers.get((row["genotype"], row["layers"]))
-        theirs = (f"*{same['accuracy']:.2f}*", f"*{same['params']:g}*", f"*{same['gmac']:.3f}*") if same else 3 * ("–",)
+        theirs = (
+            (italic(f"{same['accuracy']:.2f}"), italic(f"{same['params']:g}"), italic(f"{same['gmac']:.3f}"))
+            if same
+            else 3 * ("–",)
+        )
         pairs = [value for pair in zip(values, theirs, strict=True) for value in pair] if paper else values
         rows.append((row["genotype"], row["layers"], *pairs, f"{row['top5']:.2f}"))
     return rows

@@ -3,7 +3,7 @@
 from nas.pipeline.records import BlockCost
 from nas.report.contents import Report, network_costs
 from nas.report.published import pibconv as published
-from nas.report.render import render
+from nas.report.render import italic, render
 
 
 def networks(report: Report) -> str:
@@ -15,7 +15,7 @@ def networks(report: Report) -> str:
     for row, ours in zip(papers, costs, strict=True):
         params, gmac, conv_gmac = ours.params / 1e6, ours.macs / 1e9, ours.conv_macs / 1e9
         differences = [f"{100 * (a / b - 1):+.1f} %" for a, b in ((params, row.params), (gmac, row.gmac))]
-        pairs = (f"{params:.4f}", f"*{row.params:g}*", f"{gmac:.4f}", f"*{row.gmac:.3f}*")
+        pairs = (f"{params:.4f}", italic(f"{row.params:g}"), f"{gmac:.4f}", italic(f"{row.gmac:.3f}"))
         rows.append((row.genotype, row.layers, *pairs, *differences, f"{conv_gmac:.4f}"))
     return render("complexity", rows=rows, channels=published.PIBCONV_CHANNELS, source=published.PIBCONV_SOURCE)
 
@@ -32,7 +32,7 @@ def blocks(report: Report) -> str:
             f"{row['expansion']:g}",
             row["kernel"],
             row["weights"],
-            f"*{row['equation']:.0f}*",
+            italic(f"{row['equation']:.0f}"),
             f"{row['weights'] - row['equation']:+.0f}",
             f"{row['weights'] / convnext[row['kernel']]:.2f}",
         )

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from markupsafe import Markup
+
 from nas.pipeline import names
 from nas.pipeline.records import Channels, Gates, Slimming
 from nas.report.contents import Report, Slimmed, listed
 from nas.report.figures.dnal import plot_gates, plot_pareto, plot_widths
 from nas.report.published import dnal as published
-from nas.report.render import render
+from nas.report.render import bold, italic, render
 
 
 def section(report: Report) -> str:
@@ -66,12 +68,12 @@ def _draw_gates(model: str, folders: Mapping[float, Path], folder: Path) -> None
 def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[tuple]:
     return [
         (
-            f"**{penalty:g}**" if penalty else "**0** (dense)",
+            bold(f"{penalty:g}") if penalty else Markup("**0** (dense)"),
             f"{row.conv_macs / 1e6:.4g} ({row.conv_macs_ratio:.2f}×)",
             f"{row.params / 1e6:.4g} ({row.params_ratio:.2f}×)",
             f"{row.paper_macs / 1e6:.4g} ({row.paper_macs_ratio:.2f}×)",
             f"{row.paper_params / 1e6:.4g} ({row.paper_params_ratio:.2f}×)",
-            f"**{row.top1:.2f}**",
+            bold(f"{row.top1:.2f}"),
             f"{row.top5:.2f}",
             slimmed.cost(model, dense=not penalty),
         )
@@ -93,7 +95,7 @@ def _papers(model: str) -> list[tuple]:
             f"{row.top5:g}" if row.top5 is not None else "–",
             row.search_cost or "–",
         )
-        rows.append(tuple(f"*{value}*" for value in shown))
+        rows.append(tuple(italic(value) for value in shown))
     return rows
 
 

@@ -8,7 +8,7 @@ from nas.analysis.preference import RULE, SIGNIFICANT
 from nas.pipeline.names import Label
 from nas.pipeline.records import CellPreference, OperationPreference, Repeatability, damaged
 from nas.report.contents import Report
-from nas.report.render import render
+from nas.report.render import bold, render
 from nas.space.genotypes import CELLS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _preferred(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str,
     largest = operations["weight_max"].idxmax()
     return (
         name,
-        f"**{told.verdict}**",
+        bold(told.verdict),
         f"{told.margin:.3f}",
         f"{told.entropy:.3f}",
         _ranked(operations["weight_mean"], ".3f", most=3),
@@ -66,7 +66,7 @@ def _preferred(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str,
 def _repeated(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str, ...]:
     shares = (f"{100 * told.agreement:.0f} %", f"{100 * told.chance:.0f} %", f"{told.p_value:.3f}")
     chosen = operations["chosen"].groupby("operation", sort=False).sum()
-    return (name, f"**{told.verdict}**", *shares, _ranked(chosen))
+    return (name, bold(told.verdict), *shares, _ranked(chosen))
 
 
 def _ranked(values: Series, form: str = "", most: int | None = None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from nas.report.contents import Report
 from nas.report.figures.roadmap import plot_roadmap
 from nas.report.published import pibconv as published
-from nas.report.render import accuracy, render
+from nas.report.render import accuracy, italic, render
 from nas.space.spaces import SPACES
 
 
@@ -20,7 +20,7 @@ def section(report: Report) -> str:
         paper = papers.get(row["genotype"])
         theirs = {"paper_accuracy": paper and paper.accuracy, "paper_gmac": paper and paper.gmac}
         steps.append({key: row[key] for key in ("accuracy", "deviation", "gmac")} | {"name": row["genotype"]} | theirs)
-        shown = (f"*{paper.accuracy:.2f}*", f"*{paper.gmac:g}*") if paper else ("–", "–")
+        shown = (italic(f"{paper.accuracy:.2f}"), italic(f"{paper.gmac:g}")) if paper else ("–", "–")
         lines.append((row["genotype"], accuracy(row), shown[0], f"{row['gmac']:.4g}", shown[1], f"{row['params']:.4g}"))
     recipe = f"ours: {rows[0]['layers']} layers, {report.contents.evaluation(rows)}"
     note = f"{recipe}; paper: {published.PIBCONV_FIG_1_RECIPE}"

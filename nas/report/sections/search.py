@@ -9,7 +9,7 @@ from nas.report.contents import Report, listed
 from nas.report.figures.alphas import plot_alphas, plot_decision
 from nas.report.figures.animation import animate_cell
 from nas.report.figures.curves import plot_error, plot_search
-from nas.report.render import render
+from nas.report.render import bold, render
 from nas.space.genotypes import CELLS, favourite, load
 
 SCORES = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
@@ -82,8 +82,8 @@ def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> list[tuple]:
     lines = []
     for edge, weights in edges.items():
         best = favourite(weights)
-        shown = (f"**{weight:.3f}**" if name == best else f"{weight:.3f}" for name, weight in weights.items())
-        lines.append((f"**{_edge(edge)}**" if edge in kept else _edge(edge), *shown))
+        shown = (bold(f"{weight:.3f}") if name == best else f"{weight:.3f}" for name, weight in weights.items())
+        lines.append((bold(_edge(edge)) if edge in kept else _edge(edge), *shown))
     return lines
 
 
