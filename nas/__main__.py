@@ -1,4 +1,4 @@
-"""The command line: `python -m nas check` checks params.yaml, `python -m nas preset NAME` writes it anew."""
+"""The command line: `python -m nas check` checks params.yaml and mends dvc.lock; `preset NAME` writes params.yaml."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from nas.pipeline.check import check_against_data
 from nas.pipeline.errors import UserError
+from nas.pipeline.lock import mend
 from nas.pipeline.params import PATH, load, preset
 
 
@@ -14,6 +15,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["check"]:
             params = load()
+            if mended := mend():
+                print(mended, file=sys.stderr)
             if not Path(params.data.root).is_dir():  # DVC, whose dependency it is, would end without a word of why
                 raise UserError(
                     f"{PATH}: data.root: {params.data.root} is no folder: create it, or name the one you mean"

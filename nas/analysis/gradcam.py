@@ -107,7 +107,7 @@ def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: s
 
     Returns
     -------
-    Tensor, N × SIZE × SIZE
+    Tensor, N × height × width, of which the larger is SIZE
         From 0 to 1, upsampled bilinearly from the images' size.
 
     Raises
@@ -260,14 +260,14 @@ def _confidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def pictures(images: Tensor) -> list[np.ndarray]:
-    """uint8 images, N × C × H × W → N pictures of SIZE × SIZE × 3, uint8; pixels stay squares."""
+    """uint8 images, N × C × H × W → N pictures of height × width × 3, uint8, of whose sides the longer is SIZE."""
     large = _upsample(images.cpu().float(), "nearest")
     colour = large.expand(-1, 3, -1, -1) if large.shape[1] == 1 else large
     return list(colour.permute(0, 2, 3, 1).round().to(torch.uint8).numpy())
 
 
 def overlays(images: Tensor, maps: Tensor) -> list[np.ndarray]:
-    """`pictures` of `images` (uint8, N × C × H × W) under their heat maps (N × SIZE × SIZE)."""
+    """`pictures` of `images` (uint8, N × C × H × W) under their heat maps (N × height × width)."""
     return [
         show_cam_on_image(picture.astype(np.float32) / 255, heat.numpy(), use_rgb=True)
         for picture, heat in zip(pictures(images), maps, strict=True)
@@ -282,4 +282,6 @@ def predictions(network: Network, images: Tensor) -> list[tuple[int, float]]:
 
 
 def _upsample(images: Tensor, mode: str) -> Tensor:
-    return nn.functional.interpolate(images, size=(SIZE, SIZE), mode=mode)
+    """N × C × H × W, enlarged so that the longer side has SIZE pixels."""
+    sides = images.shape[2:]
+    return nn.functional.interpolate(images, size=[round(SIZE * side / max(sides)) for side in sides], mode=mode)

@@ -1,12 +1,18 @@
 """Outputs that are whole or not there: each is written under a temporary name, then renamed."""
 
+import ctypes
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
+DAY = 86_400  # seconds
 
 
 @contextmanager
@@ -41,20 +47,37 @@ def _to_disk(path: Path) -> None:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; put it in its place when the block ends without an error.
 
-    Nothing of an earlier folder at `path` remains.
+    Nothing of an earlier folder at `path` remains, nor of what a kill left of one a day ago. Where the system can
+    exchange two folders (Linux), there is a whole one at `path` at every moment.
     """
     path = Path(path)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}{end}.tmp") for end in ("", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
+    _clean_up(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+        if not (path.exists() and _exchange(temporary, path)):
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _clean_up(path: Path) -> None:
+    """Delete what kills left of `whole_folder` more than a day ago; what is younger another process may be writing."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if left.is_dir() and left.stat().st_mtime < time.time() - DAY:
+                shutil.rmtree(left)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step of the system; whether it can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    return bool(rename) and rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,14 +1,55 @@
-"""Whether results on disk are those that dvc.lock names: a report of others would show what no stage left."""
+"""dvc.lock: whether results on disk are those that it names, and how it is mended when a kill has cut it short.
+
+DVC empties the file and then writes it, after every stage. Each stage begins by keeping a copy of what stands there
+then; `mend` puts it back. It lacks the last finished stage at most, whose result DVC's run cache brings back.
+"""
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
+from nas.pipeline.files import whole_file
 
 LOCK = Path("dvc.lock")
+KEPT = Path(".dvc/tmp/nas/dvc.lock")
+
+
+def keep() -> None:
+    """Keep a copy of dvc.lock, if that is whole."""
+    if Path(".dvc").is_dir() and LOCK.exists() and _is_whole(LOCK):
+        with whole_file(KEPT) as temporary:
+            shutil.copyfile(LOCK, temporary)
+
+
+def mend() -> str | None:
+    """Put the kept copy in the place of a dvc.lock that was cut short; return what was done, None if nothing.
+
+    Raises
+    ------
+    UserError
+        If there is no copy.
+    """
+    if not LOCK.exists() or _is_whole(LOCK):
+        return None
+    if not KEPT.exists():
+        raise UserError(
+            f"{LOCK}: was cut short; `git checkout {LOCK}` takes the committed one, from which dvc repro goes on"
+        )
+    with whole_file(LOCK) as temporary:
+        shutil.copyfile(KEPT, temporary)
+    return f"{LOCK}: was cut short, by a kill or a full disk; is as it was before the last stage again"
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text.endswith("\n") and isinstance(dvc_yaml.read(path)["stages"], dict)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def require_locked(paths: Iterable[Path]) -> None:

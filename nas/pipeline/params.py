@@ -6,6 +6,7 @@ Nothing here imports torch, so a mistake is told at once.
 
 import re
 import subprocess
+import unicodedata
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -39,6 +40,11 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _composed(names: list[str]) -> list[str]:
+    """In Unicode's composed form, in which `prepare` has the names of classes: "ü" is one character or two."""
+    return [unicodedata.normalize("NFC", name) for name in names]
+
+
 def _spelled_out(path: str) -> str:
     if path.startswith("~"):
         raise ValueError("is not allowed: write the folder's path without ~, which DVC does not know")
@@ -64,16 +70,17 @@ OPERATIONS = tuple(name for name in operations.names() if name != "none")
 BACKBONES = ("vgg16_cifar", "resnet56", "mobilenet_v2_cifar", "vgg16_bn", "resnet50", "mobilenet_v2", "proxylessnas")
 
 LARGEST = 2**31 - 1  # what every library underneath takes
+LARGEST_FLOAT = 3.402823e38  # in float32
 
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Natural = Annotated[int, Field(ge=0, le=LARGEST)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_FLOAT, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST_FLOAT, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Space = Annotated[str, AfterValidator(_known_space)]
 Backbone = Literal[BACKBONES]
-Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_with_a_point)]
+Penalty = Annotated[float, Field(ge=0, le=LARGEST_FLOAT, allow_inf_nan=False), BeforeValidator(_with_a_point)]
 
 
 def _list_of(kind: Any, minimum: int = 0) -> Any:
@@ -241,7 +248,7 @@ class Slim(Section):
 class GradCam(Section):
     networks: _list_of(str)
     method: Literal["GradCAM", "GradCAM++", "HiResCAM", "ScoreCAM", "EigenCAM", "LayerCAM"]
-    classes: _list_of(str, minimum=1)
+    classes: Annotated[_list_of(str, minimum=1), AfterValidator(_composed)]
     index: Natural
     removed: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
     images: Count | None

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from nas.pipeline.code import require_current
 from nas.pipeline.errors import FAILURE, UserError, reason
+from nas.pipeline.lock import keep
 from nas.pipeline.names import stage_name
 from nas.pipeline.params import load
 
@@ -51,6 +52,7 @@ def run(main: Callable[..., None]) -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # a class's name may have characters that the console lacks
     if "DVC_STAGE" in os.environ:
         _end_with(_runners())
+        keep()
     try:
         params = load()
         arguments = _arguments(main, stage, sys.argv[1:])

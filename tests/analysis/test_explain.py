@@ -516,3 +516,12 @@ def test_a_share_that_removes_nothing_or_all_is_told(removed):
 def test_no_image_is_told():
     with pytest.raises(UserError, match="no image"):
         confidence_drop(Bright(16).eval(), squares()[:0], [], **HALF)
+
+
+def test_pictures_that_are_not_square_keep_their_shape() -> None:
+    images = torch.randint(256, (1, 1, 8, 16), dtype=torch.uint8)
+    (picture,) = pictures(images)
+    assert picture.shape == (112, 224, 3)
+    assert np.array_equal(picture[::14, ::14, 0], images[0, 0].numpy())
+    (overlay,) = overlays(images, torch.rand(1, 112, 224))
+    assert overlay.shape == (112, 224, 3)

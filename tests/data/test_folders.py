@@ -1,5 +1,8 @@
 """Folders of images as people have them: turned by EXIF, transparent, grey, of many formats, nested, linked."""
 
+import os
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +195,15 @@ def test_values_that_are_no_pixels_are_refused(folder):
         f"data.root: {folder}/train/ant/2.tiff is not a readable image (its values are floating-point",
         run=lambda: read(folder),
     )
+
+
+def test_a_class_is_the_same_in_either_of_unicodes_forms(folder):
+    composed, apart = (unicodedata.normalize(form, "Müsli") for form in ("NFC", "NFD"))
+    (folder / "train/ant").rename(folder / "train" / apart)
+    (folder / "test/ant").rename(folder / "test" / composed)
+    assert read(folder).classes == (composed, "bee")
+
+
+def test_a_class_whose_name_is_not_utf_8_is_told(folder):
+    (folder / "train/ant").rename(os.fsdecode(os.fsencode(folder / "train") + b"/\xff"))
+    fails("has a name that is not UTF-8: rename the folder", run=lambda: read(folder))

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import ROOT, Project
 
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
-from nas.pipeline.lock import require_locked
+from nas.pipeline.lock import mend, require_locked
 
 RESULTS = ["results/evaluate/darts-2-0/metrics.json", "results/search/darts-0/alphas.csv", "results/genotypes"]
 
@@ -72,3 +73,46 @@ def test_a_clone_has_every_small_result_that_dvc_lock_names() -> None:
         else:
             assert path in files, f"{path} is in dvc.lock and not in git"
             assert hashlib.md5(committed("show", f"HEAD:{path}")).hexdigest() == md5, path
+
+
+KILLED_WHILE_IT_WRITES = """
+import io, os, signal, sys
+from dvc.cli import main
+from dvc.utils.serialize import _common
+
+dump, times = _common._dump_data, []
+
+def half(path, data, dumper, fs=None, **options):
+    dump(path, data, dumper, fs, **options)
+    if str(path).endswith("dvc.lock"):
+        times.append(path)
+        if len(times) == 2:
+            text = open(path).read()
+            open(path, "w").write(text[: int(len(text) * float(sys.argv[1]))])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+_common._dump_data = half
+sys.exit(main(["repro"]))
+"""
+
+
+@pytest.mark.parametrize("share", ["0", "0.7"])
+def test_a_kill_while_dvc_writes_the_lock_loses_nothing(share: str, project: Project) -> None:
+    project.set(evaluate={"epochs": 3})
+    killed = project.run(sys.executable, "-c", KILLED_WHILE_IT_WRITES, share, check=False)
+    assert killed.returncode == -9 and "Running stage 'evaluate@" in killed.stdout
+    mended = project.run(sys.executable, "-m", "nas", "check")
+    assert "dvc.lock: was cut short" in mended.stderr
+    ran = project.repro()
+    done = {line.split("'")[1] for line in killed.stdout.splitlines() if line.startswith("Running stage")}
+    assert done and done.isdisjoint(ran) and "report" in ran
+    assert project.repro() == []
+    assert "cut short" not in project.run(sys.executable, "-m", "nas", "check").stderr
+
+
+def test_without_a_copy_the_committed_lock_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert mend() is None
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  code:\n    cmd: pyth")
+    with pytest.raises(UserError, match="dvc.lock: was cut short; `git checkout dvc.lock`"):
+        mend()

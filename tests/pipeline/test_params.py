@@ -272,6 +272,12 @@ def test_what_is_no_number(key):
         assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be a finite number"
 
 
+@pytest.mark.parametrize("key", POSITIVE + NOT_NEGATIVE)
+def test_a_number_that_float32_cannot_hold(key):
+    for value in (1e39, 1e308):
+        assert refused(key, value) == f"params.yaml: {key}: {value} is not allowed: must be at most 3.402823e+38"
+
+
 @pytest.mark.parametrize("key", POSITIVE)
 def test_a_number_that_is_not_positive(key):
     for value in (0, 0.0, -1e-9):

@@ -7,6 +7,7 @@ over its two axes in another order, and some pixels differ by 1).
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,22 +57,31 @@ def _class_files(folder: Path, passed_over: Counter[str]) -> dict[str, list[Path
     if not folder.is_dir():
         raise UserError(f"data.root: {folder} is no folder; {expected}")
     _refuse_link(folder)
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = {_composed(path): path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if not classes:
         raise UserError(f"data.root: {folder} has no class folders; {expected}")
     files, passed = {}, [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    for name in classes:
-        found = sorted(_files(folder / name), key=lambda path: path.relative_to(folder).as_posix())
+    for name, inside in sorted(classes.items()):
+        found = sorted(_files(inside), key=lambda path: path.relative_to(folder).as_posix())
         files[name] = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
         passed += [path for path in found if path not in set(files[name])]
         if not files[name]:
-            raise UserError(f"data.root: {folder / name} has no images; {expected}")
+            raise UserError(f"data.root: {inside} has no images; {expected}")
     if passed:
         kinds = Counter(path.suffix.lower() or path.name for path in passed)
         passed_over.update(kinds)
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
         log.warning("data.root: %d files below %s are not read: %s", len(passed), folder, told)
     return files
+
+
+def _composed(folder: Path) -> str:
+    """A class's name in Unicode's composed form: "ü" is one character or two, by the system that made the folder."""
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"data.root: {ascii(str(folder))} has a name that is not UTF-8: rename the folder") from None
+    return unicodedata.normalize("NFC", folder.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,5 +1,7 @@
 """What all pictures share: sizes, colours, fonts, the legend and the note under the panels, and how a file is saved."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,11 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
 from nas.pipeline.files import whole_file
+
+log = logging.getLogger("nas")
 
 DPI = 150
 WIDTH = 6.4  # inches, of every figure whose width is free
@@ -28,10 +32,23 @@ MARKERS = "osD^vP*Xh<>p"
 INK, PAPER, FAINT = "#333333", "#8A8A8A", "#C4C4C4"
 MARGIN = 0.2  # inches, at the sides of text and drawings
 NOTE_SIZE, NOTE_LINE, NOTE_GAP = 9, 0.17, 0.08  # points; inches
+# matplotlib carries the first, so every machine has it; the others, where there are such, have what it lacks.
+CJK = (
+    *(
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Noto Sans SC",
+        "Noto Sans JP",
+        "WenQuanYi Micro Hei",
+        "WenQuanYi Zen Hei",
+    ),
+    *("Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+)
+FONTS = ["DejaVu Sans", *(name for name in CJK if name in {font.name for font in fontManager.ttflist})]
 STYLE = {
     # Every setting is given, so that no matplotlibrc of the user's has a say; the backend is none of a picture's.
     **{name: value for name, value in rcParamsDefault.items() if "backend" not in name},
-    "font.family": "DejaVu Sans",  # matplotlib carries it, so every machine has it
+    "font.family": FONTS,
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.labelsize": 11,
@@ -74,16 +91,30 @@ def new_canvas(width: float, height: float) -> Axes:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Save as a PNG file of the same bytes on every run, whatever the user's settings."""
-    with rc_context(STYLE), whole_file(path) as temporary:
+    with rc_context(STYLE), whole_file(path) as temporary, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         # matplotlib would name its version in the file.
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    without_a_glyph = [warning for warning in told if "missing from" in str(warning.message)]
+    if without_a_glyph:
+        _tell_of_fonts()
+    for warning in told:
+        if warning not in without_a_glyph:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@cache
+def _tell_of_fonts() -> None:
+    log.warning("figures: no font here has some of the characters in names; Noto Sans CJK has those of East Asia")
 
 
 @cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width of a line of text in inches, `size` being in points."""
-    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=is_math_text(text))[0] / 72
+    font = FontProperties(family=FONTS, weight=weight, size=size)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # `save` tells
+        return text_to_path.get_text_width_height_descent(text, font, ismath=is_math_text(text))[0] / 72
 
 
 def tint(colour: str, share: float) -> str:
