@@ -206,4 +206,4 @@ def test_a_class_is_the_same_in_either_of_unicodes_forms(folder):
 
 def test_a_class_whose_name_is_not_utf_8_is_told(folder):
     (folder / "train/ant").rename(os.fsdecode(os.fsencode(folder / "train") + b"/\xff"))
-    fails("has a name that is not UTF-8: rename the folder", run=lambda: read(folder))
+    fails("data.root: ", "has a name that is not UTF-8: rename the folder", run=lambda: read(folder))

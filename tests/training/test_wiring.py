@@ -1,0 +1,197 @@
+"""Every parameter of a stage that trains does something there: changed, it changes what the training leaves.
+
+Or a stage that forgets to hand one on (drop_path, say) would train as if it were not there, and no other test see it.
+A parameter that is not named here is missed. `tests/pipeline` holds what a stage reads against what dvc.yaml declares.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, update
+from ruamel.yaml import YAML
+from safetensors.torch import save_file
+
+import stages.evaluate
+import stages.pretrain
+import stages.search
+import stages.slim
+from nas.data.dataset import Prepared
+from nas.data.split import Split
+from nas.pipeline import params as parameters
+from nas.pipeline.names import Pretrained, Slimmed, genotype_file
+from nas.space.published import PUBLISHED
+from nas.training.context import Context
+
+MODEL = "vgg16_cifar"
+NAMES = {
+    "search": "search@darts-0",
+    "evaluate": "evaluate@DARTS_V2-3-0",
+    "pretrain": f"pretrain@{MODEL}",
+    "slim": f"slim@{MODEL}-0.05",
+}
+ELSEWHERE = {  # which change no result, or need more than this test has; and the tests that hold them
+    "resized_crop": "tests/data/test_streaming.py, for it needs images that are streamed",
+    "recompute": "tests/networks/test_supernet.py: less memory, the same result",
+    "precision": "tests/training/test_training.py",
+}
+TRAINING = {
+    "epochs": 3,
+    "batch_size": 6,
+    "learning_rate": 0.2,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "gradient_clip": 0.01,
+    "crop_padding": 0,
+    "flip": True,
+    "cutout": 9,
+}
+CELLS = TRAINING | {"learning_rate_min": 0.05, "stem": "imagenet", "channels": 4}
+# Of each stage: of each parameter another value, or with what else has to be otherwise for it to matter.
+CHANGES: dict[str, dict[str, Any]] = {
+    "search": CELLS
+    | {
+        "algorithm": "gdas",
+        "order": "second",
+        "tau": ({"algorithm": "gdas"}, 5.0),
+        "tau_min": ({"algorithm": "gdas"}, 0.5),
+        "layers": 4,
+        "nodes": 2,
+        "nesterov": True,
+        "alpha_learning_rate": 0.2,
+        "alpha_betas": [0.9, 0.99],
+        "alpha_weight_decay": 0.5,
+    },
+    "evaluate": CELLS | {"auxiliary": 0.1, "drop_path": 0.5},
+    "pretrain": TRAINING | {"width": 0.25, "cosine_epochs": 4},
+    "slim": {
+        "gate_epochs": 3,
+        "gate_learning_rate": 30.0,
+        "gate_momentum": 0.0,
+        "epochs": 3,
+        "milestones": [1],
+        "cosine_start": ({"milestones": []}, 1),
+    },
+}
+SECTIONS = {
+    "search": parameters.Search,
+    "evaluate": parameters.Evaluate,
+    "pretrain": parameters.Pretrain,
+    "slim": parameters.SlimRecipe,
+}
+LISTS = {"spaces", "genotypes", "seeds"}  # what is trained; a stage's arguments are of them
+CASES = [(stage, name) for stage, changes in CHANGES.items() for name in changes]
+
+
+def base() -> dict:
+    tree = YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text())
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "gradient_clip": 5.0, "crop_padding": 2}
+    cells = training | {"channels": 2, "learning_rate_min": 0.0, "cutout": 4}
+    changes = {
+        "search": cells | {"layers": 3, "nodes": 1, "alpha_learning_rate": 0.05},
+        "evaluate": cells | {"auxiliary": 0.4, "layers": [3]},
+        "pretrain": {MODEL: training | {"width": 0.125, "cosine_epochs": None}},
+        "slim": {"recipes": {MODEL: {"gate_epochs": 2, "gate_learning_rate": 10.0, "epochs": 2, "milestones": []}}},
+    }
+    update(tree, changes)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (32, 3, 36, 36), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(32) % 4
+    train = Split(images[:24], labels[:24], (torch.arange(24) // 4 % 2).to(torch.uint8))
+    return Prepared(
+        "random", tuple("abcd"), (3, 36, 36), (0.5,) * 3, (0.25,) * 3, train, Split(images[24:], labels[24:])
+    )
+
+
+@pytest.fixture
+def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
+    """What a stage's training leaves with the parameters of a tree, as one hash."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    (tmp_path / "data/prepared/meta.json").write_text("{}")
+    path = genotype_file("DARTS_V2")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(PUBLISHED["DARTS_V2"].to_dict()))
+
+    def run(stage: str, tree: dict) -> str:
+        params = parameters.check(tree)
+        context = Context(params, NAMES[stage], torch.device("cpu"), prepared, seed=7)
+        digest = hashlib.sha256()
+        match stage:
+            case "search":
+                history, alphas = stages.search.train(context, "darts")
+                digest.update(json.dumps([history, alphas]).encode())
+                return digest.hexdigest()
+            case "evaluate":
+                network, history = stages.evaluate.train(context, "DARTS_V2", 3)
+            case "pretrain":
+                network, history = stages.pretrain.train(context, MODEL)
+            case "slim":
+                slimmed = stages.slim.train(context, Slimmed(MODEL, 0.05))
+                network, history = slimmed.network, [*slimmed.history, *slimmed.gate_records]
+        digest.update(json.dumps(history).encode())
+        for tensor in network.state_dict().values():
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    return run
+
+
+@pytest.fixture
+def pretrained(prepared, outcome) -> None:
+    """The weights that `slim` begins with."""
+    context = Context(parameters.check(base()), NAMES["pretrain"], torch.device("cpu"), prepared, seed=7)
+    network, _ = stages.pretrain.train(context, MODEL)
+    path = Pretrained(MODEL).model
+    path.parent.mkdir(parents=True)
+    save_file(network.state_dict(), path)
+
+
+def section(tree: dict, stage: str) -> dict:
+    return {"pretrain": lambda: tree["pretrain"][MODEL], "slim": lambda: tree["slim"]["recipes"][MODEL]}.get(
+        stage, lambda: tree[stage]
+    )()
+
+
+def test_no_parameter_is_missed() -> None:
+    for stage, changes in CHANGES.items():
+        assert set(changes) == set(SECTIONS[stage].model_fields) - LISTS - set(ELSEWHERE) - (
+            {"layers"} if stage == "evaluate" else set()  # a list there
+        )
+    for where in ELSEWHERE.values():
+        assert (ROOT / where.split(",")[0].split(":")[0]).is_file()
+
+
+@pytest.mark.parametrize(("stage", "name"), CASES)
+def test_a_parameter_that_is_changed_changes_what_its_stage_leaves(stage, name, outcome, request) -> None:
+    if stage == "slim":
+        request.getfixturevalue("pretrained")
+    tree, change = base(), CHANGES[stage][name]
+    besides, value = change if isinstance(change, tuple) else ({}, change)
+    section(tree, stage).update(besides)
+    changed = deepcopy(tree)
+    assert section(changed, stage)[name] != value
+    section(changed, stage)[name] = value
+    assert outcome(stage, changed) != outcome(stage, tree)
+
+
+def test_the_weights_learn_from_one_half_and_alpha_from_the_other(prepared, outcome, monkeypatch) -> None:
+    seen: list[tuple] = []
+    monkeypatch.setattr("nas.search.loop.search", lambda *arguments, **options: seen.append(arguments) or ([], []))
+    outcome("search", base())
+    _, weights, alpha, validation, *_ = seen[0]
+    half = prepared.train.half
+    assert torch.equal(weights.images, prepared.train.images[half == 0])
+    for batches in (alpha, validation):
+        assert torch.equal(batches.images, prepared.train.images[half == 1])
+    assert (weights.shuffle, alpha.shuffle, validation.shuffle) == (True, True, False)
+    assert (weights.cutout, alpha.cutout, validation.cutout) == (4, 4, 0)
