@@ -4,10 +4,13 @@ DVC says what is up to date and records what ran; Ray (Moritz et al., 2018) find
 """
 
 import argparse
+import atexit
 import os
+import secrets
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +176,10 @@ class Board:
 
 
 def start_ray(address: str | None, jobs: int) -> None:
-    """Join the cluster at `address`, or start Ray on this machine's loopback with room for `jobs` stages.
+    """Join the cluster at `address`, or start Ray for this machine alone with room for `jobs` stages.
+
+    Ray's servers listen on every interface; of one for this machine alone, only who has the token in a file that none
+    but this user can read may ask anything.
 
     Raises
     ------
@@ -182,6 +188,9 @@ def start_ray(address: str | None, jobs: int) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # `follow` sets CUDA_VISIBLE_DEVICES
+    if address is None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(_write_token())}
+        os.environ.pop("RAY_AUTH_TOKEN", None)
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "error"}
@@ -194,6 +203,15 @@ def start_ray(address: str | None, jobs: int) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--address {address}: no Ray cluster can be joined there: {reason(error)}") from None
+
+
+def _write_token() -> Path:
+    """A new secret for a Ray of this run alone, in a file that its user alone can read; it is deleted at the end."""
+    file, path = tempfile.mkstemp(prefix="nas-ray-")  # mode 600
+    with os.fdopen(file, "w") as token:
+        token.write(secrets.token_hex(32))
+    atexit.register(Path(path).unlink, missing_ok=True)
+    return Path(path)
 
 
 def _require_answer(address: str) -> None:

@@ -548,3 +548,32 @@ def test_a_stage_of_several_processes_asks_for_as_many_of_each() -> None:
 def test_requirements_are_numbers() -> None:
     with pytest.raises(UserError, match="meta.memory: 'much' is not allowed"):
         parallel.Stage.of("train", [], {"memory": "much"})
+
+
+ALONE = """
+import os, stat, subprocess, sys, time
+import psutil
+from nas.cluster.parallel import start_ray
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever the user's shell says
+start_ray(None, 1)
+import ray
+
+path = os.environ["RAY_AUTH_TOKEN_PATH"]
+print(oct(stat.S_IMODE(os.stat(path).st_mode)), path)
+servers = [child for child in psutil.Process().children(recursive=True) if child.name() == "gcs_server"]
+port = next(c.laddr.port for c in servers[0].net_connections("tcp") if c.status == "LISTEN")
+join = f'import ray; ray.init(address="127.0.0.1:{port}", log_to_driver=False); print(len(ray.nodes()))'
+ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")} | {"HOME": "/nowhere"}
+for auth in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": path}, {"RAY_AUTH_MODE": "disabled"}):
+    done = subprocess.run([sys.executable, "-c", join], env=ours | auth, capture_output=True, text=True)
+    print(done.returncode, done.stdout.strip())
+ray.shutdown()
+"""
+
+
+def test_a_ray_for_this_machine_alone_takes_orders_from_its_user_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True)
+    mode, with_token, without = done.stdout.splitlines()
+    assert mode.startswith("0o600 ") and not Path(mode.split()[1]).exists(), done.stderr
+    assert (with_token, without.strip()) == ("0 1", "1")
