@@ -87,5 +87,5 @@ def read(path: Path) -> Any:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(str(error.problem).split())
         raise UserError(f"{path}: line {mark.line + 1} is not valid YAML: {problem}") from None
-    except ValueError as error:
+    except (ValueError, LookupError) as error:  # the latter by PyYAML, of what a tag does not fit
         raise UserError(f"{path}: holds a value that is not valid YAML: {reason(error)}") from None

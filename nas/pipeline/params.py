@@ -17,7 +17,7 @@ from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
-from nas.pipeline.names import OWN_GENOTYPES, Label, Network, Slimmed, spelled
+from nas.pipeline.names import DATA, OWN_GENOTYPES, Label, Network, Slimmed, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
 from nas.space.notation import own, read
@@ -48,6 +48,10 @@ def _composed(names: list[str]) -> list[str]:
 def _spelled_out(path: str) -> str:
     if path.startswith("~"):
         raise ValueError("is not allowed: write the folder's path without ~, which DVC does not know")
+    if DATA.resolve().is_relative_to(Path(path).resolve()):
+        raise ValueError(
+            f"is not allowed: {DATA}, which the pipeline writes, would lie in it; name a folder beside that"
+        )
     return path
 
 
@@ -367,7 +371,10 @@ def load(path: str | Path = PATH) -> Params:
     UserError
         In one line: the key, its value, what is allowed and, for a name, the nearest known one.
     """
-    return check(dvc_yaml.read(Path(path)), path)
+    try:
+        return check(dvc_yaml.read(Path(path)), path)
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply") from None
 
 
 def check(tree: object, source: str | Path = PATH) -> Params:
@@ -464,10 +471,7 @@ def preset(name: str, path: str | Path = PATH) -> None:
     text, yaml = StringIO(), YAML()  # in the style of `dvc exp run -S`, which writes the file again
     yaml.dump(_preset_tree(name, [], yaml), text)
     check(dvc_yaml.parse(text.getvalue()), f"{PRESETS / name}.yaml")
-    if _uncommitted(Path(path)):
-        raise UserError(
-            f"{path}: has changes that git does not hold; commit them or undo them (git restore {path}) first"
-        )
+    _require_committed(Path(path))
     write_text(path, text.getvalue())
 
 
@@ -507,11 +511,15 @@ def _block(value: Any) -> Any:
     return list(value) if isinstance(value, list) else value
 
 
-def _uncommitted(path: Path) -> bool:
-    """Whether `path` holds what git does not: changed since the last commit, never committed, in no repository."""
+def _require_committed(path: Path) -> None:
+    """Raise UserError if `path` holds what git does not: changed since the last commit, or never committed."""
     if not path.exists():
-        return False
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
-    )
-    return status.returncode != 0 or bool(status.stdout.strip())
+        return
+    command = ["git", "status", "--porcelain", "--", str(path)]
+    status = subprocess.run(command, capture_output=True, text=True, check=False)
+    if status.returncode:
+        raise UserError(f"{path}: is in no git repository, so what it holds would be lost; rename or delete it first")
+    if status.stdout.strip():
+        raise UserError(
+            f"{path}: has changes that git does not hold; commit them or undo them (git restore {path}) first"
+        )

@@ -904,8 +904,9 @@ def test_a_preset_does_not_overwrite_a_file_that_git_never_held(project):
     git(project, "rm", "-q", "--cached", "params.yaml")
     git(project, "commit", "-q", "-m", "without")
     assert told(lambda: params.preset("default")) == REFUSAL
-    shutil.rmtree(project / ".git")
-    assert told(lambda: params.preset("default")) == REFUSAL
+    shutil.rmtree(project / ".git")  # as in a ZIP of the sources
+    lost = "params.yaml: is in no git repository, so what it holds would be lost; rename or delete it first"
+    assert told(lambda: params.preset("default")) == lost
 
 
 @pytest.mark.parametrize(
@@ -980,3 +981,25 @@ def test_genotypes_in_files_of_their_own(file, text, message, tmp_path, monkeypa
         assert check(tree).evaluate.genotypes == ["mine"]
         tree["evaluate"]["genotypes"] = ["mine_all_sep_conv_3x3"]
         assert check(tree).evaluate.genotypes == ["mine_all_sep_conv_3x3"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0", "seed: !!bool x", "holds a value that is not valid YAML: 'x'"),
+        ("seed: 0", f"seed: {'[' * 3000}{']' * 3000}", "is nested too deeply"),
+        ("seed: 0", f"seed: {'{a: ' * 3000}1{'}' * 3000}", "is nested too deeply"),
+        (
+            "root: data/raw",
+            "root: data",
+            "data.root: data is not allowed: data/prepared, which the pipeline writes, would",
+        ),
+        ("root: data/raw", "root: .", "data.root: . is not allowed: data/prepared, which the pipeline writes, would"),
+        ("root: data/raw", "root: data/prepared", "data.root: data/prepared is not allowed: data/prepared, which the"),
+    ],
+    ids=["a tag", "lists", "mappings", "data", "the project", "the prepared data"],
+)
+def test_what_used_to_end_in_a_traceback_or_in_others_words(old, new, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(DEFAULT.replace(old, new, 1))
+    assert told(load).startswith(f"params.yaml: {message}")
