@@ -147,7 +147,8 @@ class _LogFile(logging.FileHandler):
     """A log that a full disk ends in one line, and the stage goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
-        logging.getLogger("nas").removeHandler(self)
+        log = logging.getLogger("nas")
+        log.handlers = [handler for handler in log.handlers if handler is not self]  # not the list that is gone through
         print(f"{self.baseFilename} cannot be written ({sys.exc_info()[1]}): goes on without it", file=sys.stderr)
 
 

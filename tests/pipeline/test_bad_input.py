@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, Project
+from conftest import ENVIRONMENT, ROOT, Project
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nas.networks.network import Network
+from nas.pipeline import stage
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import sha256
 from nas.space.published import PUBLISHED
@@ -756,3 +757,36 @@ def test_what_the_system_says(error, line, run_stage, monkeypatch):
 
     monkeypatch.setattr("nas.training.device.choose_device", fail)
     assert run_stage("search", "darts", 0).startswith(line)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_that_cannot_be_written_is_told_once(capfd):
+    log = logging.getLogger("nas")
+    level, handlers = log.level, log.handlers
+    stage._log_to(Path("/dev/full"))
+    try:
+        for _ in range(3):
+            log.info("goes on")
+    finally:
+        log.level, log.handlers = level, handlers
+    out, err = capfd.readouterr()
+    assert out == 3 * "goes on\n"
+    assert err == "/dev/full cannot be written ([Errno 28] No space left on device): goes on without it\n"
+
+
+def test_characters_that_the_console_lacks_are_spelled_out(tmp_path):
+    shutil.copy(ROOT / "presets/default.yaml", tmp_path / "params.yaml")
+    code = """
+import logging, sys
+from nas.pipeline.stage import run
+
+def main(params, name):
+    logging.getLogger("nas").info("class \\u732b")
+
+sys.argv = ["stages/some.py"]
+run(main)
+"""
+    ascii_alone = ENVIRONMENT | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ascii_alone, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "class \\u732b\n", "")
+    assert (tmp_path / "logs/some.log").read_text(encoding="utf-8").endswith(" class 猫\n")
