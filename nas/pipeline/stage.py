@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def run(main: Callable[..., None]) -> None:
     """
     stage = Path(sys.argv[0]).stem
     sys.stdout.reconfigure(errors="backslashreplace")  # a class's name may have characters that the console lacks
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")  # Pillow's: a large one is no attack
     if "DVC_STAGE" in os.environ:
         _end_with(_runners())
         keep()

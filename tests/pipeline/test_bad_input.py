@@ -774,19 +774,25 @@ def test_a_log_that_cannot_be_written_is_told_once(capfd):
     assert err == "/dev/full cannot be written ([Errno 28] No space left on device): goes on without it\n"
 
 
+def run_some_stage(folder, main, **environment):
+    """Run a stage whose ``main(params, name)`` has the body `main`, in a process of its own."""
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
+    lines = ["import logging, sys", "from pathlib import Path", "from nas.pipeline.stage import run"]
+    lines += ["def main(params, name):", f"    {main}", "sys.argv = ['stages/some.py']", "run(main)"]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_characters_that_the_console_lacks_are_spelled_out(tmp_path):
-    shutil.copy(ROOT / "presets/default.yaml", tmp_path / "params.yaml")
-    code = """
-import logging, sys
-from nas.pipeline.stage import run
-
-def main(params, name):
-    logging.getLogger("nas").info("class \\u732b")
-
-sys.argv = ["stages/some.py"]
-run(main)
-"""
-    ascii_alone = ENVIRONMENT | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ascii_alone, capture_output=True, text=True)
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_some_stage(tmp_path, r"logging.getLogger('nas').info('class \u732b')", **ascii_alone)
     assert (done.returncode, done.stdout, done.stderr) == (0, "class \\u732b\n", "")
     assert (tmp_path / "logs/some.log").read_text(encoding="utf-8").endswith(" class 猫\n")
+
+
+def test_a_large_picture_is_read_without_a_word(tmp_path):
+    Image.new("1", (12_000, 9_000)).save(tmp_path / "large.png")
+    reading = "read_image(Path('large.png'), lambda picture: picture.resize((4, 3)))"
+    done = run_some_stage(tmp_path, f"from nas.data.streaming import read_image; print({reading}.shape)")
+    assert (done.stdout, done.stderr) == ("torch.Size([3, 3, 4])\n", "")
