@@ -380,9 +380,9 @@ def _require_ray() -> None:
 
 
 def _run_on_ray(stages: dict[str, Stage], board: Board, jobs: int | None, address: str | None) -> None:
-    import ray
-
     start_ray(address, jobs or os.cpu_count() or 1)
+    import ray  # not before: it reads how it is to be asked from the environment
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Slurm ends a job
     try:
         with board.shown():
