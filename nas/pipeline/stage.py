@@ -54,8 +54,9 @@ def run(main: Callable[..., None]) -> None:
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")  # Pillow's: a large one is no attack
     if "DVC_STAGE" in os.environ:
         _end_with(_runners())
-        keep()
     try:
+        if "DVC_STAGE" in os.environ:
+            keep()
         params = load()
         arguments = _arguments(main, stage, sys.argv[1:])
         name = stage_name(stage, *arguments)

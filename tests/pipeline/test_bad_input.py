@@ -784,6 +784,16 @@ def run_some_stage(folder, main, **environment):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_a_disk_too_full_for_the_copy_of_the_lock_ends_in_one_line(run_stage, monkeypatch):
+    def fail():
+        raise OSError(28, "No space left on device", "dvc.lock")
+
+    monkeypatch.setenv("DVC_STAGE", "complexity")
+    monkeypatch.setattr(stage, "_runners", list)
+    monkeypatch.setattr(stage, "keep", fail)
+    assert run_stage("complexity").startswith("[Errno 28] No space left on device: 'dvc.lock'")
+
+
 def test_characters_that_the_console_lacks_are_spelled_out(tmp_path):
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = run_some_stage(tmp_path, r"logging.getLogger('nas').info('class \u732b')", **ascii_alone)
