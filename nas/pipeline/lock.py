@@ -45,10 +45,18 @@ def mend() -> str | None:
 
 
 def _is_whole(path: Path) -> bool:
+    """Whether each entry is complete. What ends with one lacks the stages after it, which the run cache brings back."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return text.endswith("\n") and isinstance(dvc_yaml.read(path)["stages"], dict)
-    except (OSError, ValueError, LookupError, TypeError):
+        stages = dvc_yaml.read(path)["stages"].values()
+        files = [file for stage in stages for kind in ("deps", "outs") for file in stage.get(kind, [])]
+        params = [of_file for stage in stages for of_file in stage.get("params", {}).values()]
+        return (
+            path.read_text(encoding="utf-8").endswith("\n")
+            and all(isinstance(stage["cmd"], str) for stage in stages)
+            and all(file["path"] and file["md5"] for file in files)
+            and all(isinstance(of_file, dict) for of_file in params)
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
 
 
