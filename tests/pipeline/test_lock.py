@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Project
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
-from nas.pipeline.lock import mend, require_locked
+from nas.pipeline.lock import keep, mend, require_locked
 
 RESULTS = ["results/evaluate/darts-2-0/metrics.json", "results/search/darts-0/alphas.csv", "results/genotypes"]
 
@@ -76,7 +77,7 @@ def test_a_clone_has_every_small_result_that_dvc_lock_names() -> None:
 
 
 KILLED_WHILE_IT_WRITES = """
-import os, re, signal, sys
+import os, signal, sys
 from dvc.cli import main
 from dvc.utils.serialize import _common
 
@@ -88,7 +89,7 @@ def half(path, data, dumper, fs=None, **options):
         times.append(path)
         if len(times) == 2:
             text = open(path).read()
-            open(path, "w").write(text[: [found.end() for found in re.finditer(sys.argv[1], text)][-1]])
+            open(path, "w").write(text[: text.rindex("    outs:") + 5])
             os.kill(os.getpid(), signal.SIGKILL)
 
 _common._dump_data = half
@@ -96,22 +97,44 @@ sys.exit(main(["repro"]))
 """
 
 
-@pytest.mark.parametrize(
-    ("cut_after", "told"),
-    [("sch", True), ("md5: [0-9a-f]{9}", True), ("    outs:\n", True), ("\n(?=  [a-z])", False)],
-    ids=["the first letters", "within a line", "a line", "an entry"],
-)
-def test_a_kill_while_dvc_writes_the_lock_loses_nothing(cut_after: str, told: bool, project: Project) -> None:
+def test_a_kill_while_dvc_writes_the_lock_loses_nothing(project: Project) -> None:
     project.set(evaluate={"epochs": 3})
-    killed = project.run(sys.executable, "-c", KILLED_WHILE_IT_WRITES, cut_after, check=False)
+    killed = project.run(sys.executable, "-c", KILLED_WHILE_IT_WRITES, check=False)
     assert killed.returncode == -9 and "Running stage 'evaluate@" in killed.stdout
     mended = project.run(sys.executable, "-m", "nas", "check")
-    assert ("dvc.lock: was cut short" in mended.stderr) is told
+    assert "dvc.lock: was cut short" in mended.stderr
     ran = project.repro()
     done = {line.split("'")[1] for line in killed.stdout.splitlines() if line.startswith("Running stage")}
     assert done and done.isdisjoint(ran) and "report" in ran
     assert project.repro() == []
     assert "cut short" not in project.run(sys.executable, "-m", "nas", "check").stderr
+
+
+def is_part(cut: object, whole: object) -> bool:
+    """Whether nothing of `cut` is another than in `whole`: it lacks the end of some lists and some entries."""
+    if isinstance(cut, dict):
+        return isinstance(whole, dict) and all(key in whole and is_part(cut[key], whole[key]) for key in cut)
+    if isinstance(cut, list):
+        return isinstance(whole, list) and all(map(is_part, cut, whole)) and len(cut) <= len(whole)
+    return cut in (whole, None)
+
+
+def test_a_cut_is_mended_or_lacks_what_the_run_cache_brings_back(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lock, text = Path("dvc.lock"), (ROOT / "dvc.lock").read_text()
+    text = text[: text.index("  derive:")]
+    lock.write_text(text)
+    Path(".dvc").mkdir()
+    keep()
+    whole, after_a_line = dvc_yaml.parse(text), [place + 1 for place, letter in enumerate(text[:-1]) if letter == "\n"]
+    for place in [*range(30), *after_a_line, *range(30, len(text) - 1, 211)]:
+        lock.write_text(text[:place])
+        if mend() is None:
+            left = dvc_yaml.read(lock)
+            COMPILED_LOCKFILE_SCHEMA(left)
+            assert place in after_a_line and is_part(left, whole), text[:place].splitlines()[-1]
+        else:
+            assert lock.read_text() == text
 
 
 def test_without_a_copy_the_committed_lock_is_named(tmp_path, monkeypatch) -> None:
