@@ -309,9 +309,9 @@ def _files(name: str) -> list[str]:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether a file is what Python or an editor leaves for a while."""
+    """Whether a file is what Python or an editor leaves for a while, or the mark that type checkers look for."""
     left = path.name.startswith((".", "#")) or path.name.endswith(("~", ".orig", ".rej", ".tmp"))
-    return left or "__pycache__" in path.parts
+    return left or "__pycache__" in path.parts or path.name == "py.typed"
 
 
 def _has_nearer_package(path: Path, folder: Path) -> bool:
