@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-capabilities lint preset bench
+.PHONY: repro test test-capabilities matrix lint preset bench
 
 repro: $(VENV)/ready
 	@python -m nas check > /dev/null
@@ -19,6 +19,11 @@ test-capabilities: $(VENV)/ready-to-test
 	env -u ATEN_CPU_CAPABILITY python -m pytest -n 2 --dist worksteal
 	ATEN_CPU_CAPABILITY=avx2 python -m pytest -n 2 --dist worksteal
 	ATEN_CPU_CAPABILITY=default python -m pytest -n 2 --dist worksteal
+
+# Each Python and the oldest dependencies that pyproject.toml claims; make matrix ROWS=3.13:highest takes one. 7 GB each.
+matrix: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	python -m tests.matrix $(ROWS)
 
 lint: $(VENV)/ready
 	ruff check .

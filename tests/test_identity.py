@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import matrix
 import pytest
 import yaml
 
@@ -32,6 +33,22 @@ def test_each_study_is_cited_with_who_wrote_it_and_where_it_is() -> None:
     cited = " ".join(reference["notes"] for reference in CITATION["references"])
     for study in ("pibconv", "efficientnetv2", "dnal_cifar10", "darts"):
         assert re.search(rf"\b{study}\b", cited) and (ROOT / f"presets/{study}.yaml").is_file()
+
+
+def test_every_python_that_is_claimed_is_in_the_matrix_and_the_oldest_with_the_oldest_dependencies() -> None:
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert list(dict.fromkeys(row.split(":")[0] for row in matrix.ROWS)) == claimed
+    assert PROJECT["requires-python"] == f">={claimed[0]}"
+    assert f"{claimed[0]}:lowest-direct" in matrix.ROWS
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert tuple(workflow["jobs"]["tests"]["strategy"]["matrix"]["row"]) == matrix.ROWS
+
+
+def test_the_matrix_tells_what_failed(tmp_path: Path) -> None:
+    report = tmp_path / "tests.xml"
+    report.write_text('<testsuites><testsuite tests="1240" failures="2" errors="1" skipped="3"/></testsuites>')
+    assert matrix.counted(report) == "1,234 passed, 3 failed, 3 skipped"
+    assert matrix.main(["3.9:highest"]) == 2
 
 
 def test_hooks_and_requirements_pin_one_ruff() -> None:
@@ -84,3 +101,17 @@ def test_yaml_is_read_by_safe_loaders() -> None:
     from nas.pipeline import dvc_yaml
 
     assert all(issubclass(getattr(dvc_yaml, name), yaml.SafeLoader | yaml.CSafeLoader) for name in LOADERS)
+
+
+def test_what_the_checklist_answers_is_all_of_it_and_what_it_names_is_there() -> None:
+    """The paper has fourteen practices; a path, and a test in it, must be found as it is written."""
+    text = (ROOT / "docs/checklist.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\d+)\. [^|]+\| \*\*(?:yes|no|in part)\*\*", text, re.MULTILINE) == [
+        str(n) for n in range(1, 15)
+    ]
+    named = [name for name in re.findall(r"`([^`]+)`", text) if "/" in name and not name.endswith("/")]
+    assert len(named) > 15
+    for name in named:
+        path, _, test = name.partition("::")
+        assert (ROOT / path).exists(), name
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8") if test else True, name
