@@ -27,6 +27,7 @@ test-capabilities: $(VENV)/ready-to-test
 lint: $(VENV)/ready
 	ruff check .
 	ruff format --check .
+	mypy
 
 bench: $(VENV)/ready
 	python -m benchmarks.bench $(NAME)

@@ -103,9 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as mistake:
         told = f"{' '.join(str(mistake).split())} `nas --help` tells more"
     except ModuleNotFoundError as missing:
-        if missing.name.split(".")[0] == "nas":
+        name = (missing.name or "nas").split(".")[0]
+        if name == "nas":
             raise
-        told = f"{missing.name} is not installed; pip install 'nas-studies[pipeline]'"
+        told = f"{name} is not installed; pip install 'nas-studies[pipeline]'"
     except (UserError, OSError) as mistake:
         told = " ".join(str(mistake).split())
     except KeyboardInterrupt:

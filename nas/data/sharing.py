@@ -4,10 +4,13 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Each = TypeVar("Each", Tensor, Tensor | None)
 
 
 def world() -> int:
@@ -57,7 +60,7 @@ def mean_count(count: int, device: torch.device) -> int | Tensor:
     return total / world()
 
 
-def mean(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+def mean(tensors: Sequence[Each]) -> list[Each]:
     """The mean over all processes of each of `tensors` of one type, the same bits everywhere; None stays None."""
     there = [tensor for tensor in tensors if tensor is not None]
     if world() == 1 or not there:

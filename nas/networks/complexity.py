@@ -81,7 +81,7 @@ class _Products(TorchFunctionMode):
 
     macs = 0
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output, name = function(*args, **(kwargs or {})), getattr(function, "__name__", "")
         if name in COUNTED:  # each element costs as many multiply-adds as one filter has weights
             weight: Tensor = args[1] if len(args) > 1 else kwargs["weight"]

@@ -5,7 +5,7 @@ Or, to search as GDAS does, one operation on each edge, drawn anew for every bat
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +97,10 @@ class MixedCell(nn.Module):
 
     def _mix_fast(self, states: list[Tensor], weights: Tensor) -> Tensor:
         """`forward` with all operations, as ``nas.fast`` computes it."""
+        mixed = cast("list[MixedOperation]", list(self.edges))
         starts = [source for source, _ in edges(self.nodes)]
         leaving = [
-            [edge for edge, start in zip(self.edges, starts, strict=True) if start == source]
+            [edge for edge, start in zip(mixed, starts, strict=True) if start == source]
             for source in range(self.nodes + 2)
         ]
         shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
@@ -107,7 +108,7 @@ class MixedCell(nn.Module):
         for found in leaving[2:]:
             incoming = slice(row, row + len(shared))
             row = incoming.stop
-            shared.append(SharedState(mix(self.edges[incoming], shared, weights[incoming]), found))
+            shared.append(SharedState(mix(mixed[incoming], shared, weights[incoming]), found))
         return fast.concat([state.x for state in shared[2:]])
 
 
@@ -139,19 +140,21 @@ class SharedState:
         return self.known[name]
 
     def _pooled(self, pooling: NormedPooling) -> Tensor:
-        norms = [o[1] for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
+        alike = [o for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
+        norms = [cast("nn.BatchNorm2d", cast("NormedPooling", o)[1]) for o in alike]
         return fast.pool_and_norm(self.x, pooling[0], norms)
 
 
 def mix(incoming: Iterable[MixedOperation], states: Iterable[SharedState], weights: Tensor) -> Tensor:
     """Σ over a node's edges of all that they mix. Operations that end in a batch norm leave it to the sum."""
-    maps, map_weights, inputs, input_weights, norms = [], [], [], [], []
+    maps, map_weights, inputs, input_weights = [], [], [], []
+    norms: list[nn.BatchNorm2d] = []
     for edge, state, row in zip(incoming, states, weights.unbind(), strict=True):
         each = row.unbind()
         for column, operation in zip(edge.columns, edge.operations, strict=True):
-            layers = list(operation) if type(operation).forward is Layers.forward else [operation]
+            layers = list(cast("Layers", operation)) if type(operation).forward is Layers.forward else [operation]
             if isinstance(layers[-1], nn.BatchNorm2d) and not layers[-1].affine:
-                norms.append(layers.pop())
+                norms.append(cast("nn.BatchNorm2d", layers.pop()))
                 inputs.append(state.after(*layers))
                 input_weights.append(each[column])
             else:
@@ -268,7 +271,7 @@ class Supernet(nn.Module):
         return derive(self.space.operations, self.alphas_normal, self.alphas_reduce)
 
 
-def _recomputed(cell: MixedCell) -> Callable[..., Tensor]:
+def _recomputed(cell: nn.Module) -> Callable[..., Tensor]:
     """`cell`, which keeps its inputs for backward and computes the rest again there."""
     # Backward may run when a functional_call that put other weights into the cell is over.
     weights = dict(cell.named_parameters())

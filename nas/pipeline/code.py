@@ -22,7 +22,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
@@ -56,7 +56,7 @@ def essence(source: str, without: Collection[str] = ()) -> str:
     """
     lines, tree = io.StringIO(source).readlines(), ast.parse(source)
     for node in tree.body:
-        rows = range(_first_line(node), node.end_lineno + 1)
+        rows = range(_first_line(node), (node.end_lineno or 0) + 1)
         alone = not any(other is not node and other.lineno in rows for other in tree.body)  # or `;` stands between
         if _name(node) in without and alone:
             lines[rows.start - 1 : rows.stop - 1] = ["\n"] * len(rows)
@@ -193,15 +193,15 @@ def _imports(name: str, without: str | None = None) -> frozenset[str]:
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            for child in node.orelse:
-                visit(child)
+            for statement in node.orelse:
+                visit(statement)
             return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise UserError(f"{name}: a relative import is not followed: write it out")
-            found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+            found.update([str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)])
         for child in ast.iter_child_nodes(node):
             visit(child)
 
@@ -233,7 +233,7 @@ def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
 # Fingerprints of stages
 
 
-def chosen(stage: str, arguments: Collection[str], params: Params | None = None) -> dict[str, dict]:
+def chosen(stage: str, arguments: Collection[str], params: Params | None = None) -> dict[str, dict[str, Any]]:
     """What a stage chooses by name: the entries of `TABLES` that its `arguments`, or params.yaml, name."""
     from nas.space.spaces import find
 
@@ -241,6 +241,7 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
         case "prepare", *_:
             from nas.data.readers import READERS as modules
 
+            assert params is not None, "params.yaml names the reader"
             return {READERS: {params.data.name: modules[params.data.name]}}
         case "search", space, *_:
             return {SPACES: {space: asdict(find(space))}} | _operations(find(space).operations)
@@ -271,13 +272,13 @@ def operations_of(genotype: str) -> set[str]:
     return set(find(label.base).operations)
 
 
-def _operations(names: Collection[str]) -> dict[str, dict]:
+def _operations(names: Collection[str]) -> dict[str, dict[str, Any]]:
     from nas.space.operations import family_of
 
     return {OPERATIONS: {name: family_of(name) for name in sorted(names)}}
 
 
-def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | None = None) -> dict[str, dict]:
+def fingerprint(stage: str, arguments: Collection[str] = (), params: Params | None = None) -> dict[str, dict[str, Any]]:
     """What the stage's result depends on: {"modules": {name: hash}, "files": …, "chosen": {table: {name: entry}}}."""
     return _fingerprint(stage, chosen(stage, arguments, params), None)
 
@@ -303,7 +304,7 @@ def training_fingerprint(stage: str, *arguments: object) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprint(stage: str, names: Mapping[str, dict], after: str | None) -> dict[str, dict]:
+def _fingerprint(stage: str, names: Mapping[str, dict[str, Any]], after: str | None) -> dict[str, dict[str, Any]]:
     start = f"stages.{stage}"
     named = {f"{table}.{module}" for table in (OPERATIONS, READERS) for module in names.get(table, {}).values()}
     modules = reachable([start, *named], after)
@@ -323,9 +324,9 @@ def _files(name: str) -> list[str]:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether a file is what Python or an editor leaves for a while."""
+    """Whether a file is what Python or an editor leaves for a while, or the mark that type checkers look for."""
     left = path.name.startswith((".", "#")) or path.name.endswith(("~", ".orig", ".rej", ".tmp"))
-    return left or "__pycache__" in path.parts
+    return left or "__pycache__" in path.parts or path.name == "py.typed"
 
 
 def _has_nearer_package(path: Path, folder: Path) -> bool:
@@ -339,5 +340,6 @@ def _file_hash(path: str) -> str:
 
 @cache
 def _hash(name: str, stage: str, after: str | None) -> str:
-    without = {after, None if stage in SUMMARIES else TABLES.get(name)} - {None}
-    return hashlib.sha256(essence(_source(name), without).encode()).hexdigest()[:16]
+    table = None if stage in SUMMARIES else TABLES.get(name)
+    without = {part for part in (after, table) if part is not None}
+    return hashlib.sha256(essence(_source(name) or "", without).encode()).hexdigest()[:16]

@@ -30,7 +30,7 @@ class _Reading:
     }
     yaml_constructors = yaml.SafeLoader.yaml_constructors.copy()
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, value in node.value:
             if (same := (key.tag, str(key.value))) in seen:

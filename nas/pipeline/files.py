@@ -77,7 +77,7 @@ def _clean_up(path: Path) -> None:
 def _exchange(one: Path, other: Path) -> bool:
     """Let two folders change names in one step of the system; whether it can."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
-    return bool(rename) and rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+    return rename is not None and rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
@@ -33,7 +34,7 @@ def _known_space(name: str) -> str:
     return find(name).name
 
 
-def _distinct(values: list) -> list:
+def _distinct(values: list[Any]) -> list[Any]:
     twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise ValueError(f"names {twice[0]} twice: name each once")
@@ -55,14 +56,14 @@ def _spelled_out(path: str) -> str:
     return path
 
 
-def _with_a_point(value: object) -> object:
+def _with_a_point(value: Any) -> Any:
     """DVC spells a number in names as params.yaml does: 0 and 0.0 would be two names, of which results have one."""
     if (isinstance(value, int) and not isinstance(value, bool)) or str(value) == "-0.0":
         raise ValueError(f"is not allowed: write {spelled(abs(value) if value == 0 else value)}, as names spell it")
     return value
 
 
-def _two(values: list) -> list:
+def _two(values: list[Any]) -> list[Any]:
     if len(values) != 2:
         raise ValueError("must be a list of two numbers: [0.5, 0.999]")
     return values
@@ -114,7 +115,7 @@ class Data(Section):
             raise ValueError(
                 f"test_resize: {self.test_resize} is not allowed: it needs image_size, which is cut out of it"
             )
-        if self.test_resize is not None and self.test_resize < self.image_size:
+        if self.test_resize is not None and self.image_size is not None and self.test_resize < self.image_size:
             raise ValueError(
                 f"test_resize: {self.test_resize} is not allowed: must be at least image_size ({self.image_size}), "
                 "which is cut out of it"
@@ -413,9 +414,9 @@ _MESSAGES = {
 }
 
 
-def _explain(error: dict) -> str:
+def _explain(error: ErrorDetails) -> str:
     """One line for one of pydantic's errors."""
-    location = [part for part in error["loc"] if part not in ("int", "none")]
+    location: list[Any] = [part for part in error["loc"] if part not in ("int", "none")]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if location[-1:] == ["[key]"]:  # of a mapping by network
         return f"{'.'.join(location[:-2])}: {unknown('network', location[-2], BACKBONES)}"
@@ -448,8 +449,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _section(location: list) -> type[Section]:
-    section = Params
+def _section(location: list[Any]) -> type[Section]:
+    section: Any = Params
     for part in location:
         recipes = get_args(section)  # of a mapping by network: the keys' type and the values'
         section = recipes[1] if recipes else section.model_fields[part].annotation
@@ -493,7 +494,7 @@ def _preset_tree(name: str, above: list[str], yaml: Any) -> Any:
     return tree
 
 
-def _overlay(tree: Any, changes: dict, file: Path, section: str = "") -> None:
+def _overlay(tree: Any, changes: dict[str, Any], file: Path, section: str = "") -> None:
     for key, value in changes.items():
         name = f"{section}{key}"
         if key not in tree:

@@ -61,7 +61,7 @@ class Row(Record):
     may_be_empty: ClassVar[bool] = False  # whether a table of it may have no rows
 
     @classmethod
-    def write(cls, path: str | Path, rows: Iterable[Mapping]) -> None:
+    def write(cls, path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
         """Write `rows` under a header line, numbers with their full precision, None as an empty cell."""
         text = io.StringIO()  # and not through pandas, which no stage that trains needs to import
         writer = csv.DictWriter(text, list(cls.model_fields), lineterminator="\n")

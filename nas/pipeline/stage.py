@@ -9,7 +9,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
 
 import psutil
 from safetensors import SafetensorError
@@ -50,7 +52,8 @@ def run(main: Callable[..., None]) -> None:
     one of the system's (a full disk), ends the process in one line with status 1.
     """
     stage = Path(sys.argv[0]).stem
-    sys.stdout.reconfigure(errors="backslashreplace")  # a class's name may have characters that the console lacks
+    # A class's name may have characters that the console lacks.
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")  # Pillow's: a large one is no attack
     if "DVC_STAGE" in os.environ:
         _end_with(_runners())

@@ -1,8 +1,9 @@
 """Bilevel optimisation of a supernet: weights on one half of the training images, α on the other (DARTS, GDAS)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from nas.training.optim import SGD, Adam
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
-Loss = Callable[[dict[str, Tensor], Batch], Tensor]
+Loss = Callable[[Mapping[str, Tensor], Batch], Tensor]
 
 SETTLING = 50  # batches, of which batch norm's statistics are taken before a validation
 
@@ -79,7 +80,9 @@ class AlphaRecipe:
         return self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
 
 
-def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch) -> list[Tensor]:
+def first_order(
+    loss: Loss, weights: Mapping[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch
+) -> list[Tensor]:
     """∇α L_val(w, α): the weights are taken to be the best for any α (DARTS, ξ = 0)."""
     fixed = {name: weight.detach() for name, weight in weights.items()}  # no gradient of theirs is computed then
     # GDAS may draw `none` so often that no path leads through a kind of cell: its gradient is 0 then.
@@ -88,7 +91,7 @@ def first_order(loss: Loss, weights: dict[str, Tensor], alphas: Sequence[Tensor]
 
 def second_order(
     loss: Loss,
-    weights: dict[str, Tensor],
+    weights: Mapping[str, Tensor],
     alphas: Sequence[Tensor],
     weights_batch: Batch,
     alpha_batch: Batch,
@@ -157,7 +160,7 @@ def functional_loss(supernet: nn.Module, precision: int | str = 32) -> Loss:
     """
     scratch = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
 
-    def loss(weights: dict[str, Tensor], batch: Batch) -> Tensor:
+    def loss(weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
         images, labels = batch
         with autocast(images.device, precision):
             return cross_entropy(functional_call(supernet, {**weights, **scratch}, (images,)), labels)
@@ -176,7 +179,7 @@ def search(
     seed: int,
     key: str | None = None,
     name: str = "search",
-) -> tuple[list[dict], list[dict]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Train a supernet's weights and α in turn, a step each (DARTS, algorithm 1).
 
     Parameters
@@ -232,7 +235,7 @@ def search(
             alpha.grad = gradient
         alpha_optimizer.step()
 
-    def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict:
+    def one_epoch(epoch: int, epoch_seed: int, tick: Callable[[], object]) -> dict[str, Any]:
         learning_rate = optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch)
         supernet.temperature = alpha_recipe.temperature_at(epoch, recipe.epochs)
         supernet.train()
@@ -325,7 +328,7 @@ def _velocity(optimizer: SGD, weights: dict[str, nn.Parameter]) -> dict[str, Ten
     return None if any(buffer is None for buffer in buffers.values()) else buffers
 
 
-def softmax_weights(supernet: Supernet, epoch: int) -> list[dict]:
+def softmax_weights(supernet: Supernet, epoch: int) -> list[dict[str, Any]]:
     """The softmax weight of every operation on every edge, as ``genotypes.weight_rows``."""
     cells = {"normal": supernet.alphas_normal, "reduce": supernet.alphas_reduce}
     tables = {cell: alphas.detach().softmax(dim=-1).tolist() for cell, alphas in cells.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.files import require_columns
@@ -53,7 +53,7 @@ class Genotype:
             _check_cell(cell, edges, concat)
 
     @classmethod
-    def from_dict(cls, value: dict) -> Genotype:
+    def from_dict(cls, value: dict[str, Any]) -> Genotype:
         """Read what `to_dict` gives, or the same with tuples. Raises ValueError if a key is missing or unknown."""
         keys = ("normal", "normal_concat", "reduce", "reduce_concat")
         if not isinstance(value, dict) or set(value) != set(keys):
@@ -64,7 +64,7 @@ class Genotype:
         except TypeError as error:
             raise ValueError(f'a cell is a list of ["operation", state] pairs and a list of states ({error})') from None
 
-    def to_dict(self) -> dict[str, list]:
+    def to_dict(self) -> dict[str, list[Any]]:
         """The four fields as lists, ready for JSON: ``{"normal": [["sep_conv_3x3", 0], …], …}``."""
         return json.loads(json.dumps(asdict(self)))
 
@@ -74,7 +74,7 @@ class Genotype:
 
     def with_all(self, operation: str) -> Genotype:
         """The same cells with `operation` on every edge: what it is worth alone, in the wiring that was found."""
-        cells = {cell: tuple((operation, state) for _, state in getattr(self, cell)) for cell in CELLS}
+        cells: dict[str, Any] = {cell: tuple((operation, state) for _, state in getattr(self, cell)) for cell in CELLS}
         return replace(self, **cells)
 
     def skips(self) -> dict[str, int]:
@@ -139,7 +139,7 @@ def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tens
     return derive_from_weights(operations, dict(zip(CELLS, tables, strict=True)))
 
 
-def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict]:
+def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict[str, Any]]:
     """Softmax weights as the rows of an alphas.csv: epoch, cell, edge ("source-target" states), operation, weight.
 
     `cells` maps normal and reduce to edges × operations weights.

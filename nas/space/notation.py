@@ -10,6 +10,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any, cast
 
 from nas.pipeline.errors import UserError
 from nas.space.genotypes import Genotype
@@ -24,11 +25,11 @@ def parse(text: str) -> Genotype:
     if start < 0:
         return Genotype.from_dict(json.loads(text))
     call = _call(text[start:])
-    named = {FIELDS[i]: value for i, value in enumerate(call.args[: len(FIELDS)])}
+    named: dict[str | None, ast.expr] = {FIELDS[i]: value for i, value in enumerate(call.args[: len(FIELDS)])}
     named |= {keyword.arg: keyword.value for keyword in call.keywords}
     if set(named) != set(FIELDS) or len(call.args) > len(FIELDS):
         raise ValueError(f"a genotype has {', '.join(FIELDS)}, not {', '.join(map(str, named)) or 'nothing'}")
-    values = {field: _value(node) for field, node in named.items()}
+    values = {field: _value(named[field]) for field in FIELDS}
     return Genotype.from_dict(values | {cell: _by_edge(values[cell]) for cell in ("normal", "reduce")})
 
 
@@ -37,7 +38,7 @@ def _call(text: str) -> ast.Call:
     for end, character in enumerate(text, start=1):
         if character == ")":
             try:
-                return ast.parse(text[:end], mode="eval").body
+                return cast("ast.Call", ast.parse(text[:end], mode="eval").body)  # it begins and ends as one
             except SyntaxError:
                 continue
     raise ValueError("its brackets do not close, or what stands in them is no Python")
@@ -55,7 +56,7 @@ def _value(node: ast.expr) -> object:
     return ast.literal_eval(node)
 
 
-def _by_edge(edges: object) -> object:
+def _by_edge(edges: Any) -> Any:
     """pt.darts's list of nodes as the list of their edges."""
     grouped = isinstance(edges, list | tuple) and all(
         isinstance(node, list | tuple) and node and all(isinstance(edge, list | tuple) for edge in node)

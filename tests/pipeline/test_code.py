@@ -176,7 +176,12 @@ def test_a_training_depends_on_all_but_what_comes_after_it(tree: Path) -> None:
     assert changed(tree / "nas/pipeline/names.py", "never", "one") == (False, False)
     assert changed(tree / "nas/deep/words/one.md", "words", "other words") == (True, True)
     assert changed(tree / "nas/other/words.md", "never", "still never") == (False, False)
-    for passing in ("nas/deep/.one.py.swp", "nas/deep/one.py~", "nas/deep/__pycache__/one.pyc.139"):
+    for passing in (
+        "nas/deep/.one.py.swp",
+        "nas/deep/one.py~",
+        "nas/deep/__pycache__/one.pyc.139",
+        "nas/deep/py.typed",
+    ):
         (tree / passing).parent.mkdir(exist_ok=True)
         (tree / passing).touch()
     forget()
