@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-capabilities matrix lint preset bench
+.PHONY: repro test test-all test-capabilities matrix lint preset bench
 
 repro: $(VENV)/ready
 	@python -m nas check > /dev/null
@@ -11,7 +11,11 @@ repro: $(VENV)/ready
 	@awk '/^## Test accuracy/ { on = 1; next } /^(!|##)/ { on = 0 } on' results/report.md
 	@echo "The report: results/report.html (and results/report.md)"
 
+# What an edit may break, in minutes; test-all adds what is slow: Ray, remotes, kills, the pipeline end to end.
 test: $(VENV)/ready-to-test
+	python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(VENV)/ready-to-test
 	python -m pytest -n 2 --dist worksteal
 
 # The kernels that torch would choose on other processors: all that this one has, those for AVX2, those without either.
@@ -36,11 +40,12 @@ bench: $(VENV)/ready
 preset: $(VENV)/ready
 	@python -m nas preset $(or $(NAME),$(error say which: make preset NAME=default))
 
-$(VENV)/ready: requirements.txt
+$(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@PYTHONUTF8=1 $(VENV)/bin/python -c 'from vl_convert import javascript_bundle as bundle; print(bundle("window.vegaEmbed = vegaEmbed", vl_version="5.20"))' > .dvc/plots/vega.js
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(VENV)/bin/python -c 'from nas.pipeline.new import write_vega; write_vega()'
 	@touch $@
 
 $(VENV)/ready-to-test: requirements-cluster.txt $(VENV)/ready

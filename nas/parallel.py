@@ -1,8 +1,8 @@
-"""The short name of `nas.cluster.parallel`: python -m nas.parallel [TARGET …] --jobs N [--address ADDRESS]."""
+"""`python -m nas.parallel`: `nas parallel` under another name; see `nas.cluster.parallel`."""
 
 import sys
 
-from nas.cluster.parallel import main
+from nas.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["parallel", *sys.argv[1:]]))

@@ -1,5 +1,6 @@
 """A small copy of the project, its pipeline run once, for the tests that need real stages."""
 
+import json
 import os
 import shutil
 import signal
@@ -66,6 +67,11 @@ class Project:
         """Run `dvc repro`; the names of the stages that ran."""
         output = self.run("dvc", "repro", *options).stdout
         return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+    def changed(self) -> set[str]:
+        """The stages that DVC finds changed once the stage `code` has run: those that `dvc repro` begins with."""
+        self.repro("code")
+        return set(json.loads(self.run("dvc", "status", "--json").stdout))
 
     def set(self, **sections: object) -> None:
         """Change keys of params.yaml: ``set(search={"epochs": 2})``."""

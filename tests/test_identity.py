@@ -9,6 +9,8 @@ import matrix
 import pytest
 import yaml
 
+import nas
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -20,7 +22,7 @@ def test_the_citation_is_of_this_version_and_of_the_newest_in_the_changelog() ->
         r"^## \[(\d\S*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert (CITATION["version"], str(CITATION["date-released"])) == released[0]
-    assert CITATION["version"] == PROJECT["version"]
+    assert CITATION["version"] == nas.__version__
     assert CITATION["license"] == PROJECT["license"]
     assert [author["name"] for author in CITATION["authors"]] == [author["name"] for author in PROJECT["authors"]]
 

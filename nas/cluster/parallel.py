@@ -1,15 +1,13 @@
-"""`dvc repro` over many workers: python -m nas.parallel [TARGET …] --jobs N [--address ADDRESS].
+"""`dvc repro` over many workers: nas parallel [TARGET …] --jobs N [--address ADDRESS].
 
 DVC says what is up to date and records what ran; Ray (Moritz et al., 2018) finds each stage a machine.
 """
 
-import argparse
 import atexit
 import os
 import secrets
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -319,27 +317,6 @@ def _stop(running: dict, board: Board) -> None:
             pass
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m nas.parallel", description="dvc repro over many workers")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="a stage, with all it depends on (default: all)")
-    parser.add_argument("--jobs", type=_positive, help="stages at once (default: a core each, or all the cluster has)")
-    parser.add_argument("--address", help="of a Ray cluster whose nodes share this checkout (default: this machine)")
-    given = parser.parse_args(arguments)
-    try:
-        return reproduce(given.targets, given.jobs, given.address)
-    except (UserError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: must be a number from 1")
-    return int(text)
-
-
 def reproduce(targets: Sequence[str] = (), jobs: int | None = None, address: str | None = None) -> int:
     """Reproduce `targets` as ``dvc repro`` would; return the exit status, 1 if a stage failed.
 
@@ -376,16 +353,34 @@ def _require_ray() -> None:
     from importlib.util import find_spec
 
     if not find_spec("ray") or not find_spec("rich"):
-        raise UserError("Ray is not installed; pip install .[cluster]")
+        raise UserError("Ray is not installed; pip install 'nas-studies[cluster]'")
 
 
 def _run_on_ray(stages: dict[str, Stage], board: Board, jobs: int | None, address: str | None) -> None:
-    start_ray(address, jobs or os.cpu_count() or 1)
-    import ray  # not before: it reads how it is to be asked from the environment
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Slurm ends a job
     try:
+        with _uninterrupted():
+            start_ray(address, jobs or os.cpu_count() or 1)
         with board.shown():
             run(stages, board, jobs if address else None)
     finally:
-        ray.shutdown()
+        with _uninterrupted():
+            import ray  # not before: it reads how it is to be asked from the environment
+
+            ray.shutdown()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is heard at the end: in the midst of Ray's start or end it is a segmentation fault now and then."""
+    heard = []
+    before = {
+        number: signal.signal(number, lambda *_: heard.append(True)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt

@@ -20,6 +20,7 @@ import tokenize
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
 
-ROOT = Path(__file__).parents[2]
 ROOMS = ("nas", "stages")
 APART = "nas.pipeline"
 AFTER = "record"  # a training stage's function that runs when the training is done
@@ -150,9 +150,23 @@ def _is_keyword(word: str) -> bool:
 
 
 @cache
+def _root(room: str) -> Path:
+    """Where a room lies: in one checkout, or the library where it is installed and `stages` in a project."""
+    if room == "nas":
+        return Path(__file__).parents[2]
+    spec = find_spec(room)
+    return Path(spec.origin).parents[1] if spec and spec.origin else Path()
+
+
+def _path(name: str) -> Path:
+    """Of a module of ours, without .py."""
+    return _root(name.split(".")[0]) / name.replace(".", "/")
+
+
+@cache
 def _source(name: str) -> str | None:
     """The text of a module of ours; None if there is none of that name."""
-    path = ROOT / name.replace(".", "/")
+    path = _path(name)
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
             return file.read_text(encoding="utf-8")
@@ -303,10 +317,10 @@ def _fingerprint(stage: str, names: Mapping[str, dict[str, Any]], after: str | N
 
 @cache
 def _files(name: str) -> list[str]:
-    """What lies in a package besides modules, such as templates; relative to the checkout."""
-    folder = ROOT / name.replace(".", "/")
+    """What lies in a package besides modules, such as templates; relative to what holds the room."""
+    folder, root = _path(name), _root(name.split(".")[0])
     found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py" and not _is_passing(path))
-    return sorted(path.relative_to(ROOT).as_posix() for path in found if not _has_nearer_package(path, folder))
+    return sorted(path.relative_to(root).as_posix() for path in found if not _has_nearer_package(path, folder))
 
 
 def _is_passing(path: Path) -> bool:
@@ -321,7 +335,7 @@ def _has_nearer_package(path: Path, folder: Path) -> bool:
 
 @cache
 def _file_hash(path: str) -> str:
-    return hashlib.sha256((ROOT / path).read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
+    return hashlib.sha256((_root(path.split("/")[0]) / path).read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 @cache

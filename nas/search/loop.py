@@ -33,16 +33,18 @@ class AlphaRecipe:
 
     Parameters
     ----------
-    algorithm : "darts" or "gdas"
+    algorithm : "darts" or "gdas", default "darts"
         All operations mixed by softmax(α) (DARTS), or one operation an edge drawn for every batch (GDAS: Dong & Yang,
         2019, algorithm 1). In each step DARTS moves α first, then the weights (its algorithm 1); GDAS's program the
         weights first.
-    order : "first" or "second"
+    order : "first" or "second", default "first"
         Of DARTS's gradient (section 2.3); GDAS's is of first order.
-    tau, tau_min : float
-        Temperature of GDAS's draws in the first epoch and in the last; it falls linearly.
-    learning_rate, weight_decay : float
-    betas : pair of float
+    tau, tau_min : float, default 10 and 0.1
+        Temperature of GDAS's draws in the first epoch and in the last (its program's; section 4.1 ends at 1); it falls
+        linearly.
+    learning_rate, weight_decay : float, default 3e-4 and 1e-3
+        DARTS's (section 3.1.1 and appendix A.1), as the betas.
+    betas : pair of float, default (0.5, 0.999)
 
     Raises
     ------
@@ -50,13 +52,13 @@ class AlphaRecipe:
         If there is no such algorithm or order.
     """
 
-    algorithm: str
-    order: str
-    tau: float
-    tau_min: float
-    learning_rate: float
-    betas: tuple[float, float]
-    weight_decay: float
+    algorithm: str = "darts"
+    order: str = "first"
+    tau: float = 10.0
+    tau_min: float = 0.1
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
         for key, known in (("algorithm", ("darts", "gdas")), ("order", ("first", "second"))):

@@ -20,13 +20,12 @@ from torch.optim import Optimizer
 
 from nas.data import sharing
 from nas.pipeline.errors import UserError, reason
-from nas.pipeline.files import whole_file
+from nas.pipeline.files import DAY, whole_file
 
 log = logging.getLogger("nas")
 
 RECORDS, OPTIMIZERS = "records", "optimizers"
 KEPT = 4  # files of a stage's name
-DAY = 86_400  # seconds
 
 
 def checkpoints() -> Path:

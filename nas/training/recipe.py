@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from torch import nn
 
-from nas.pipeline.params import Training
 from nas.training.optim import SGD
 
+if TYPE_CHECKING:
+    from nas.pipeline.params import Training
 
-def augmentation(section: Training) -> dict[str, bool | float | None]:
+
+def augmentation(section: "Training") -> dict[str, bool | float | None]:
     """What `nas.data.batches.Batches` does to training images, as its arguments."""
     names = ("resized_crop", "crop_padding", "flip", "cutout")
     return {"shuffle": True} | {name: getattr(section, name) for name in names}
@@ -21,17 +23,19 @@ def augmentation(section: Training) -> dict[str, bool | float | None]:
 class Recipe:
     """How weights are trained: SGD with momentum, the learning rate annealed by a cosine or in steps.
 
+    The defaults are those of DARTS's search (Liu et al., 2019, appendix A.1).
+
     Parameters
     ----------
-    epochs : int
-    learning_rate, learning_rate_min : float
-        At the first epoch, and what the cosine falls to.
-    momentum, weight_decay : float
+    epochs : int, default 50
+    learning_rate, learning_rate_min : float, default 0.025 and 0.001
+        At the first epoch, and what the cosine falls to; the minimum is its program's, the paper names none.
+    momentum, weight_decay : float, default 0.9 and 3e-4
     nesterov : bool, default False
         Nesterov's momentum (Sutskever et al., 2013) in place of the usual one.
-    gradient_clip : float or None
+    gradient_clip : float or None, default 5
         The gradient is scaled down to this norm when it is longer; None clips nothing.
-    precision : 32 or "bf16"
+    precision : 32 or "bf16", default 32
         32 is IEEE float32, without TF32. bf16 computes matrix products and convolutions in bfloat16; weights stay in
         float32.
     milestones : sequence of int, optional
@@ -43,13 +47,13 @@ class Recipe:
         The cosine falls at every step, in place of every epoch.
     """
 
-    epochs: int
-    learning_rate: float
-    learning_rate_min: float
-    momentum: float
-    weight_decay: float
-    gradient_clip: float | None
-    precision: int | str
+    epochs: int = 50
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float | None = 5.0
+    precision: int | str = 32
     milestones: Sequence[int] | None = None
     nesterov: bool = False
     cosine_start: int = 0

@@ -30,6 +30,8 @@ from nas.cluster import (
 )
 from nas.pipeline.errors import UserError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = ENVIRONMENT | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 EPOCH = 0.1  # seconds
@@ -436,9 +438,9 @@ def test_mistakes_end_in_one_line(toy: Toy) -> None:
     ):
         done = toy.parallel(*options, check=False)
         assert done.returncode == 1 and done.stderr.startswith(told) and done.stderr.count("\n") == 1, done.stderr
-    without = "import sys; sys.modules['ray'] = None; from nas.parallel import main; sys.exit(main())"
+    without = "import sys; sys.modules['ray'] = None; from nas.cli import main; sys.exit(main(['parallel']))"
     done = toy.run(sys.executable, "-c", without, check=False)
-    assert done.returncode == 1 and done.stderr == "error: Ray is not installed; pip install .[cluster]\n"
+    assert done.returncode == 1 and done.stderr == "error: Ray is not installed; pip install 'nas-studies[cluster]'\n"
 
 
 def test_a_terminal_shows_a_table_with_the_progress_until_ctrl_c(toy: Toy, address: str) -> None:

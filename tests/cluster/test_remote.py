@@ -18,6 +18,7 @@ from nas.pipeline.files import sha256
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not SSHD, reason="no SSH server is installed: apt-get install openssh-server"),
     pytest.mark.skipif(not find_spec("dvc_ssh"), reason="dvc-ssh is not installed: pip install .[ssh]"),
 ]

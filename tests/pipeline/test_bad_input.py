@@ -806,3 +806,40 @@ def test_a_large_picture_is_read_without_a_word(tmp_path):
     reading = "read_image(Path('large.png'), lambda picture: picture.resize((4, 3)))"
     done = run_some_stage(tmp_path, f"from nas.data.streaming import read_image; print({reading}.shape)")
     assert (done.stdout, done.stderr) == ("torch.Size([3, 3, 4])\n", "")
+
+
+@pytest.fixture
+def fill(project):
+    """Replace folders by disks of 4 KB, which nothing of ours fits on."""
+    mounted = []
+
+    def replace(folder):
+        mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder]
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).mkdir(parents=True)
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("a small disk cannot be mounted here: that needs root")
+        mounted.append(folder)
+
+    yield replace
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "stage", "arguments"),
+    [
+        ("checkpoints", "search", ["darts", "0"]),
+        ("checkpoints", "evaluate", ["DARTS_V2", "2", "0"]),
+        ("models/evaluate", "evaluate", ["DARTS_V2", "2", "0"]),
+        ("models/pretrain", "pretrain", ["vgg16_cifar"]),
+        ("models/slim", "slim", ["vgg16_cifar", "0.01"]),
+        ("data", "prepare", []),
+        ("results/gradcam", "gradcam", ["DARTS_V2-2-0"]),
+    ],
+)
+def test_a_disk_that_is_full_is_told_in_one_line(folder, stage, arguments, fill, run_stage):
+    shutil.rmtree("checkpoints")
+    fill(folder)
+    assert "No space left on device" in run_stage(stage, *arguments)
+    assert not [path for path in Path(folder).rglob("*") if path.is_file()]

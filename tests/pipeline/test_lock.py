@@ -97,6 +97,7 @@ sys.exit(main(["repro"]))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_dvc_writes_the_lock_loses_nothing(project: Project) -> None:
     project.set(evaluate={"epochs": 3})
     killed = project.run(sys.executable, "-c", KILLED_WHILE_IT_WRITES, check=False)

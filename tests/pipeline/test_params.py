@@ -10,7 +10,6 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 from ruamel.yaml import YAML
 
-from nas.__main__ import main
 from nas.pipeline import params
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
@@ -797,11 +796,6 @@ def test_the_command_tells_a_mistake_in_one_line_and_without_torch(project):
 def test_importing_the_parameters_never_imports_torch(module):
     program = f"import {module}, sys; assert not {{'torch', 'numpy', 'matplotlib'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT | {"PYTHONPATH": "."}, check=True)
-
-
-@pytest.mark.parametrize("arguments", [["preset"], ["presets", "x"], ["preset", "a", "b"], ["--help"]])
-def test_the_usage(arguments):
-    assert told(lambda: main(arguments)) == "usage: python -m nas check | preset NAME"
 
 
 # Presets

@@ -1,0 +1,115 @@
+"""The console command `nas`, of which `python -m nas` is another name: everything that users type.
+
+A mistake ends in one line on standard error and exit status 1.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+from nas.pipeline.errors import UserError
+from nas.pipeline.version import VERSION
+
+app = App(
+    name="nas",
+    version=VERSION,
+    help="Differentiable architecture search, from data to report. `dvc repro` runs the pipeline.",
+    help_format="plaintext",
+)
+
+
+@app.command
+def check() -> None:
+    """Check params.yaml and print it; put right a dvc.lock that was cut short."""
+    from ruamel.yaml import YAML
+
+    from nas.pipeline.check import check_against_data
+    from nas.pipeline.lock import mend
+    from nas.pipeline.params import PATH, load
+
+    params = load()
+    if mended := mend():
+        print(mended, file=sys.stderr)
+    if not Path(params.data.root).is_dir():  # DVC, whose dependency it is, would end without a word of why
+        raise UserError(f"{PATH}: data.root: {params.data.root} is no folder: create it, or name the one you mean")
+    check_against_data(params)
+    YAML().dump(params.model_dump(), sys.stdout)
+
+
+@app.command
+def preset(name: str, /) -> None:
+    """Write params.yaml anew: a study's parameters.
+
+    Parameters
+    ----------
+    name
+        Of a file in presets/, without .yaml.
+    """
+    from nas.pipeline.params import PATH
+    from nas.pipeline.params import preset as write
+
+    write(name)
+    print(f"{PATH} now holds the preset {name}; `dvc repro` runs what it changes")
+
+
+@app.command
+def new(folder: Path, /, preset: str = "default") -> None:
+    """Begin a project of your own: its pipeline and parameters, a git and a DVC repository.
+
+    Parameters
+    ----------
+    folder
+        That does not exist yet, or is empty.
+    preset
+        Whose parameters it begins with.
+    """
+    from nas.pipeline.new import create
+
+    create(folder, preset)
+    print(f"{folder} is a project of your own: cd {folder} && dvc repro")
+
+
+@app.command
+def parallel(
+    *targets: str,
+    jobs: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    address: str | None = None,
+) -> int:
+    """Run the pipeline as `dvc repro` does, as many stages at once as there is room for.
+
+    Parameters
+    ----------
+    targets
+        Stages, each with all that it depends on; none stands for all.
+    jobs
+        Stages at once (default: a core each, or all that the cluster has).
+    address
+        HOST:PORT of a Ray cluster whose nodes share this checkout (default: this machine).
+    """
+    from nas.cluster.parallel import reproduce
+
+    return reproduce(targets, jobs, address)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the program's own; return the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return app(given, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as mistake:
+        told = f"{' '.join(str(mistake).split())} `nas --help` tells more"
+    except ModuleNotFoundError as missing:
+        name = (missing.name or "nas").split(".")[0]
+        if name == "nas":
+            raise
+        told = f"{name} is not installed; pip install 'nas-studies[pipeline]'"
+    except (UserError, OSError) as mistake:
+        told = " ".join(str(mistake).split())
+    except KeyboardInterrupt:
+        return 130
+    print(f"error: {told}", file=sys.stderr)
+    return 1
