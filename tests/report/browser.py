@@ -4,6 +4,7 @@ https://chromedevtools.github.io/devtools-protocol
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -25,17 +26,17 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         (read, self._out), (self._in, write) = os.pipe(), os.pipe()
-        program = f'exec "$0" "$@" 3<&{read} 4>&{write}'  # where Chromium looks for the pipes
-        flags = [*FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (read, write)]  # clear of 3 and 4
         self._process = subprocess.Popen(
-            ["sh", "-c", program, CHROMIUM, *flags],
-            pass_fds=(read, write),
+            [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"],
+            close_fds=False,
+            preexec_fn=lambda: [os.dup2(end, number) for number, end in enumerate(ends, start=3)],  # where it looks
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(read)
-        os.close(write)
+        for end in (read, write, *ends):
+            os.close(end)
         self._buffer, self._count, self._session = b"", 0, None
         self.events: list[dict] = []
         (page,) = (t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")

@@ -67,18 +67,22 @@ def epochs_chart(histories: Mapping[str, Sequence[Mapping]], halves: Mapping[str
         for half, column in halves.items():
             curves.append({"run": run, "half": half, "epoch": epochs, "top1": [round(row[column], 2) for row in kept]})
     dashes = {"field": "half", "type": "nominal", "title": None, "sort": list(halves)}
-    nearest = {"type": "point", "on": "pointermove", "clear": "pointerout", "nearest": True}
     lines = {
         "mark": "line",
         "params": [_by_legend("run")],
         "encoding": {
             "strokeDash": dashes | {"scale": {"domain": list(halves), "range": [[1, 0], [4, 3]]}},
-            "strokeWidth": {"field": "half", "scale": {"domain": list(halves), "range": [2.2, 1]}, "legend": None},
+            "strokeWidth": {
+                "field": "half",
+                "type": "ordinal",
+                "scale": {"domain": list(halves), "range": [2.2, 1]},
+                "legend": None,
+            },
         },
     }
     points = {
-        "mark": {"type": "point", "filled": True, "size": 60},
-        "params": [{"name": "near", "select": nearest | {"fields": ["run", "half", "epoch"]}}],
+        "mark": {"type": "point", "filled": True, "size": 120},
+        "params": [{"name": "near", "select": {"type": "point", "on": "pointerover", "clear": "pointerout"}}],
         "encoding": {
             "opacity": {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0},
             "tooltip": [{"field": "run"}, {"field": "half", "title": "on"}, {"field": "epoch"}, {"field": "top1"}],
