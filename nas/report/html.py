@@ -16,9 +16,10 @@ from PIL import Image, ImageSequence
 
 from nas.pipeline.errors import UserError
 from nas.report.figures.style import COLOURS, DPI, tint
-from nas.report.render import TEMPLATES
+from nas.report.render import PAGES
 
-REVISION = Markup("<!-- revision -->")  # where nas.report.revision puts what it says
+# Where nas.report.revision puts what it says, and a link to it
+REVISION, LINK = Markup("<!-- revision -->"), Markup("<!-- link to the revision -->")
 CSS_DPI = 96
 
 
@@ -53,20 +54,21 @@ def page(
     body = re.sub(r"<p>((?:\s*<img [^>]*>)+)</p>", partial(_pictures, folders=folders, charts=shown), body)
     body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     head, heading, rest = body.partition("<h2")
-    scripts = {"script": TEMPLATES.get_template("page.js").render(), "vega": vega() if shown else ""}
+    scripts = {"script": PAGES.get_template("page.js").render(), "vega": vega() if shown else ""}
     values = {
         "title": title,
         "contents": [_entry(token) for token in markdown.toc_tokens],
         "head": Markup(head),
         "revision": REVISION,
+        "link": LINK,
         "body": Markup(heading + rest),
-        "parameters": parameters and Markup("{}").format(parameters),  # as it stands, lines and all
+        "parameters": parameters,
         "checksum": checksum,
         "charts": Markup(_data(shown)) if shown else "",
         "hashes": Markup(" ".join(_hash(script) for script in scripts.values() if script)),
         **{name: Markup(script) for name, script in scripts.items()},
     }
-    return TEMPLATES.get_template("page.html.j2").render(values) + "\n"
+    return PAGES.get_template("page.html.j2").render(values) + "\n"
 
 
 def _entry(token: Mapping) -> dict:

@@ -43,18 +43,23 @@ def widened(accuracy: float, interval: Interval, half: float) -> Interval:
     return Interval(max(0.0, accuracy - low), min(100.0, accuracy + high))
 
 
-def told_apart(one: Mapping, other: Mapping) -> bool:
-    """Whether two rows of {accuracy, interval} differ by more than chance: 0 lies outside the 95 % interval of it.
+def least_lead(better: Mapping, worse: Mapping) -> float:
+    """The lower end of the 95 % interval of the difference of two rows of {accuracy, interval}, in points.
 
-    The interval of a difference is Newcombe's (Statistics in Medicine 17, 1998, method 10), made from the rows' own.
-    It takes the rows as measured on different images; of the same images it is on the careful side. Without
-    intervals (None), rows are apart that are not equal.
+    It is Newcombe's (Statistics in Medicine 17, 1998, method 10), made from the rows' own intervals, and takes the rows
+    as measured on different images; of the same images it is on the careful side. Without intervals (None) it is the
+    difference itself.
     """
-    better, worse = sorted((one, other), key=lambda row: -row["accuracy"])
     lead = better["accuracy"] - worse["accuracy"]
     if better["interval"] is None or worse["interval"] is None:
-        return lead > 0
-    return lead > hypot(better["accuracy"] - better["interval"].low, worse["interval"].high - worse["accuracy"])
+        return lead
+    return lead - hypot(better["accuracy"] - better["interval"].low, worse["interval"].high - worse["accuracy"])
+
+
+def told_apart(one: Mapping, other: Mapping) -> bool:
+    """Whether two rows differ by more than chance would have it: 0 lies outside the interval of their difference."""
+    worse, better = sorted((one, other), key=lambda row: row["accuracy"])
+    return least_lead(better, worse) > 0
 
 
 def ties(rows: Sequence[Mapping]) -> list[Mapping]:

@@ -83,4 +83,5 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+PAGES = TEMPLATES.overlay(finalize=None)  # of HTML, where values are escaped as HTML alone
 TEMPLATES.globals |= {"table": table, "both_cells": both_cells, "interval": interval}

@@ -11,19 +11,15 @@ Chart = dict[str, object]
 
 def accuracy_chart(rows: Sequence[Mapping]) -> Chart:
     """Test accuracy against parameters, with its interval; `rows` are those of `nas.report.contents.evaluated`."""
-    keys = ("genotype", "layers", "params", "gmac", "accuracy")
-    values = [
-        {key: row[key] for key in keys}
-        | ({"low": row["interval"].low, "high": row["interval"].high} if row["interval"] else {})
-        for row in rows
-    ]
+    keys, known = ("genotype", "layers", "params", "gmac", "accuracy"), all(row["interval"] for row in rows)
+    values = [{key: row[key] for key in keys} | (row["interval"]._asdict() if known else {}) for row in rows]
     x = {"field": "params", "type": "quantitative", "title": "parameters (millions)"}
     y = {"field": "accuracy", "type": "quantitative", "title": "test accuracy (%)"}
     told = [
         {"field": "genotype"},
         {"field": "layers"},
         {**y, "format": ".2f"},
-        *({"field": end, "title": f"95 %, {end}", "format": ".1f"} for end in ("low", "high")),
+        *({"field": end, "title": f"95 %, {end}", "format": ".1f"} for end in ("low", "high") if known),
         {**x, "format": ".4~g"},
         {"field": "gmac", "title": "GMAC", "format": ".4~g"},
     ]
@@ -38,7 +34,6 @@ def accuracy_chart(rows: Sequence[Mapping]) -> Chart:
     }
     bars = {
         "mark": {"type": "rule", "strokeWidth": 1.5},
-        "transform": [{"filter": "isValid(datum.low)"}],
         "encoding": {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}},
     }
     encoding = {
@@ -46,8 +41,8 @@ def accuracy_chart(rows: Sequence[Mapping]) -> Chart:
         "color": _colour("genotype", [row["genotype"] for row in rows]),
         "opacity": _faded(),
     }
-    told_below = "Test accuracy of every network against its parameters, with 95 % intervals"
-    return _chart(told_below, values, encoding, [bars, points])
+    described = "Test accuracy of every network against its parameters, with 95 % intervals"
+    return _chart(described, values, encoding, [bars, points] if known else [points])
 
 
 def epochs_chart(histories: Mapping[str, Sequence[Mapping]], halves: Mapping[str, str], title: str) -> Chart:
