@@ -25,8 +25,6 @@ from pathlib import Path
 from conftest import ENVIRONMENT, ROOT, Project
 from ruamel.yaml import YAML
 
-from nas.pipeline.params import load
-
 FENCED = re.compile(r'(?:<!-- (not run|run): (.+?) -->\n)?^```(\w*)(?: title="([^"\n]+)")?\n(.*?)^```$', re.M | re.S)
 SHOWN = "text"
 LANGUAGES = ("bash", "console", "python", "yaml", "diff", SHOWN)
@@ -129,7 +127,7 @@ class Reader:
         if block.language == "yaml":
             assert block.title == "params.yaml"
             self.project.set(**YAML(typ="safe").load(block.text))
-            load(self.folder / "params.yaml")
+            self.expect_success(block, "nas", "check")
         elif block.title:
             (self.folder / block.title).write_text(block.text)
         elif block.language == "console":
@@ -140,8 +138,11 @@ class Reader:
                 "python": ([sys.executable, "-"], block.text),
                 "diff": (["git", "apply", "-"], block.text),
             }[block.language]
-            status, told = self.run(*program, given=given)
-            assert status == 0, f"line {block.line}: exit status {status}\n{block.text}\n{told}"
+            self.expect_success(block, *program, given=given)
+
+    def expect_success(self, block: Block, *command: str, given: str = "") -> None:
+        status, told = self.run(*command, given=given)
+        assert status == 0, f"line {block.line}: exit status {status}\n{block.text}\n{told}"
 
     def converse(self, text: str) -> None:
         """Type each command of a console, and compare what it prints."""
