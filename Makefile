@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-all test-capabilities matrix lint preset bench
+.PHONY: repro test test-all test-capabilities matrix lint preset bench docs
 
 repro: $(VENV)/ready
 	@python -m nas check > /dev/null
@@ -37,6 +37,10 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	python -m benchmarks.bench $(NAME)
 
+docs: $(VENV)/ready-to-document
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+	@echo "The documentation: site/index.html"
+
 preset: $(VENV)/ready
 	@python -m nas preset $(or $(NAME),$(error say which: make preset NAME=default))
 
@@ -50,4 +54,8 @@ $(VENV)/ready: requirements.txt pyproject.toml
 
 $(VENV)/ready-to-test: requirements-cluster.txt $(VENV)/ready
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-cluster.txt
+	@touch $@
+
+$(VENV)/ready-to-document: requirements-docs.txt $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-docs.txt
 	@touch $@

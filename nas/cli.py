@@ -3,6 +3,7 @@
 A mistake ends in one line on standard error and exit status 1.
 """
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,6 +94,27 @@ def parallel(
     from nas.cluster.parallel import reproduce
 
     return reproduce(targets, jobs, address)
+
+
+@app.command
+def report(study: str | None = None, /, *, since: str = "main") -> int:
+    """Write report.html: the report, with its git revision and what changed since another.
+
+    Parameters
+    ----------
+    study
+        Of a folder in studies/ of a checkout: write that kept study's report anew instead, in its folder.
+    since
+        A branch, tag or commit of git.
+    """
+    if study is None:
+        from nas.report.revision import write_with_revision
+
+        print(f"{write_with_revision(since)}: the report of this revision, beside {since}")
+        return 0
+    if not Path("studies/report.py").is_file():
+        raise UserError("studies/report.py: is not here; kept studies lie in a checkout of the project")
+    return subprocess.run([sys.executable, "-m", "studies.report", study], check=False).returncode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import yaml
+
 from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network
-from nas.pipeline.params import Data, Params, Search
+from nas.pipeline.params import Data, Params, Search, Section
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
 
@@ -32,8 +34,26 @@ def _of_network(params: Params, model: str) -> dict:
     return {f"{name}.{key}": value for name, section in sections for key, value in section.model_dump().items()}
 
 
-def contents(params: Params, networks: list[tuple[str, int, list[int]]], prepared: dict | None = None) -> Contents:
-    """What the report shows of `networks`: (genotype, layers, seeds), and of the data that were `prepared`."""
+def _written(params: Params) -> str:
+    """All of params.yaml, what it leaves out included."""
+    tree = {
+        name: value.model_dump() if isinstance(value, Section) else value
+        for name, value in ((name, getattr(params, name)) for name in Params.model_fields)
+    }
+    tree["pretrain"] = {model: recipe.model_dump() for model, recipe in params.pretrain.items()}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def contents(
+    params: Params,
+    networks: list[tuple[str, int, list[int]]],
+    prepared: dict | None = None,
+    test_images: int | None = None,
+) -> Contents:
+    """What the report shows of `networks`: (genotype, layers, seeds), and of the data that were `prepared`.
+
+    `test_images` is how many there are, if that is known and not what was prepared.
+    """
     s, p = params.search, params.evaluate
     dnal = {model: _of_network(params, model) for model in params.slim.models}
     return Contents(
@@ -51,6 +71,8 @@ def contents(params: Params, networks: list[tuple[str, int, list[int]]], prepare
         data=_described(params.data),
         slimmed=Slimmed(params.slim.models, params.slim.penalties, dnal),
         prepared=prepared,
+        test_images=prepared["test"] if prepared else test_images,
+        parameters=_written(params),
     )
 
 

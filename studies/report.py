@@ -10,7 +10,8 @@ from pathlib import Path
 from nas.data.meta import read_meta
 from nas.pipeline.errors import UserError
 from nas.pipeline.names import Network
-from nas.pipeline.params import load
+from nas.pipeline.params import Params, load
+from nas.pipeline.records import GradCam
 from nas.report.page import write
 from stages.report import contents
 
@@ -33,7 +34,14 @@ def main(*names: str) -> None:
     ]
     networks = [network for network in networks if network[2]]
     data = results / "data"
-    write(results, contents(params, networks, read_meta(data) if data.is_dir() else None))
+    prepared = read_meta(data) if data.is_dir() else None
+    write(results, contents(params, networks, prepared, _test_images(params, results)))
+
+
+def _test_images(params: Params, results: Path) -> int | None:
+    """How many test images a study had whose data were not kept: as many as Grad-CAM measured, if it took all."""
+    measured = [path for path in (results / "gradcam").glob("*/metrics.json") if params.gradcam.images is None]
+    return GradCam.read(min(measured)).images if measured else None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from conftest import ENVIRONMENT, ROOT
 import nas
 from nas.cli import app, main
 
-COMMANDS = {"check", "new", "parallel", "preset"}
+COMMANDS = {"check", "new", "parallel", "preset", "report"}
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:
@@ -35,6 +35,7 @@ def test_version(capsys: pytest.CaptureFixture) -> None:
         (["parallel", "--jobs", "two"], "two"),
         (["preset", "defalt"], "unknown preset 'defalt'; did you mean default? "),
         (["new", "."], ".: exists already; name a new folder"),
+        (["report", "--since", "no-such-branch"], ""),
     ],
 )
 def test_a_mistake_is_one_line(arguments, told, monkeypatch, capsys: pytest.CaptureFixture) -> None:
@@ -51,6 +52,15 @@ def test_python_m_is_the_same(module: str) -> None:
         [sys.executable, "-m", module, "--help"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("Usage: nas parallel " if module == "nas.parallel" else "Usage: nas COMMAND")
+
+
+def test_a_kept_study_is_one_of_a_checkout(monkeypatch, tmp_path, capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["report", "no-such-study"]) == 1
+    assert capfd.readouterr().err == "error: studies/no-such-study: there is no such study\n"
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "dnal"]) == 1
+    assert capfd.readouterr().err.startswith("error: studies/report.py: is not here; ")
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

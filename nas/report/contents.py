@@ -1,7 +1,7 @@
 """What a report shows, and what its sections are made from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from nas.pipeline import names
 from nas.pipeline.names import Label, Network, Search
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
+from nas.report.intervals import seeds_half_width, widened, wilson
 from nas.report.published import pibconv as published
 
 
@@ -48,6 +49,10 @@ class Contents:
     slimmed : Slimmed
     prepared : mapping, optional
         What `nas.data.meta.read_meta` tells of the data; None if it is not known.
+    test_images : int, optional
+        How many there are; None if it is not known, and then no accuracy has an interval.
+    parameters : str
+        All of params.yaml.
     """
 
     searches: Mapping[str, Search]
@@ -57,6 +62,8 @@ class Contents:
     data: str
     slimmed: Slimmed
     prepared: Mapping[str, Any] | None = None
+    test_images: int | None = None
+    parameters: str = ""
 
     @property
     def runs(self) -> list[Network]:
@@ -80,6 +87,26 @@ class Contents:
         shown = {label.base for label in labels if label.kind != "all"}
         return not shown.isdisjoint(published.PIBCONV_NAMES)
 
+    @property
+    def as_in_pibconv(self) -> bool:
+        """Whether data and recipe are the PIBConv paper's, so that its accuracies compare with ours."""
+        return self.has(published.PIBCONV_TRAINING)
+
+    def has(self, recipes: Mapping[str, Mapping[str, object]]) -> bool:
+        """Whether the parameters under each heading have those values."""
+        return all(
+            key in self.recipes.get(heading, {}) and self.recipes[heading][key] == value
+            for heading, values in recipes.items()
+            for key, value in values.items()
+        )
+
+    def evidence(self, rows: Sequence[Mapping]) -> str:
+        """What tells the accuracies of `rows` apart: ``360 test images and 3 seeds``; "" if it is not known."""
+        seeds = max((len(row["seeds"]) for row in rows), default=0)
+        if not self.test_images:
+            return ""
+        return f"{self.test_images} test images" + (f" and {seeds} seeds" if seeds > 1 else "")
+
     def evaluation(self, rows: Sequence[Mapping]) -> str:
         """How the accuracies of `rows` came about: ``digits, 8 epochs, C = 16, on cpu``."""
         recipe, devices = self.recipes["Evaluation"], set().union(*(row["devices"] for row in rows))
@@ -100,12 +127,16 @@ class Report:
     evaluated : sequence of mapping
         The rows of `evaluated`, one for each network of the contents.
     folder : Path
+    charts : dict of str to mapping
+        Vega-Lite specifications of `nas.report.figures.charts`, which a section adds by the name of the figure that
+        they stand for on the HTML page.
     """
 
     results: Path
     contents: Contents
     evaluated: Sequence[Mapping]
     folder: Path
+    charts: dict[str, Mapping] = field(default_factory=dict)
 
 
 def listed(devices: Iterable[str]) -> str:
@@ -113,10 +144,14 @@ def listed(devices: Iterable[str]) -> str:
     return " and ".join(sorted(set(devices)))
 
 
-def evaluated(results: Path, networks: Iterable[tuple[str, int, Sequence[int]]]) -> list[dict]:
+def evaluated(
+    results: Path, networks: Iterable[tuple[str, int, Sequence[int]]], test_images: int | None = None
+) -> list[dict]:
     """Of each network its scores, averaged over its seeds, and its cost.
 
-    Accuracy ± deviation and top5 are in percent, params in millions, gmac in 10⁹ multiply-adds.
+    Accuracy ± deviation and top5 are in percent, params in millions, gmac in 10⁹ multiply-adds. `interval` is the 95 %
+    interval of the accuracy, by Wilson for the `test_images`, widened by what another seed changes as far as networks
+    were trained with several; None if their number is not known.
     """
     costs = network_costs(results, "evaluated", networks) if networks else []
     rows = []
@@ -136,6 +171,11 @@ def evaluated(results: Path, networks: Iterable[tuple[str, int, Sequence[int]]])
             "devices": {run.device for run in runs},
         }
         rows.append(row)
+    half = seeds_half_width((len(row["seeds"]), row["deviation"]) for row in rows)
+    for row in rows:
+        by_seeds = half / len(row["seeds"]) ** 0.5
+        accuracy = row["accuracy"]
+        row["interval"] = widened(accuracy, wilson(accuracy, test_images), by_seeds) if test_images else None
     return rows
 
 

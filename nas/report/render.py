@@ -27,6 +27,9 @@ SPECIAL = str.maketrans(
 )
 
 
+NUMBER = re.compile(r"\**[-+−]?\d|\**–\**$")  # in bold, in italics or plain; – where there is none
+
+
 def literal(value: object) -> object:
     """What a template or a table shows of a value: as it stands, whatever Markdown or HTML would make of it.
 
@@ -44,9 +47,15 @@ def italic(text: str) -> Markup:
 
 
 def table(header: str, rows: Iterable[Sequence[object]]) -> Markup:
-    """A Markdown table. Its header is written ``name | another``; columns after the first are aligned to the right."""
-    rule = " | ".join(["---", *["---:"] * header.count(" | ")])
-    lines = [header, rule, *(" | ".join(str(literal(cell)) for cell in row) for row in rows)]
+    """A Markdown table. Its header is written ``name | another``.
+
+    Columns of numbers, and of what begins with one, are aligned to the right; the first column, which names the row,
+    and columns of words are not, and their cells may break into lines.
+    """
+    cells = [[str(literal(cell)) for cell in row] for row in rows]
+    columns = [*zip(*cells, strict=True)] or [()] * len(header.split(" | "))
+    rule = ["---" if i == 0 or not all(map(NUMBER.match, column)) else "---:" for i, column in enumerate(columns)]
+    lines = [header, *(" | ".join(line) for line in (rule, *cells))]
     return Markup("\n".join(f"| {line} |" for line in lines))
 
 
@@ -55,10 +64,15 @@ def both_cells(what: str, files: str, kind: str = "png") -> Markup:
     return Markup(" ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items()))
 
 
-def accuracy(row: Mapping) -> Markup:
+def accuracy(row: Mapping) -> str:
     """The test accuracy of one of `Report.evaluated`, with its deviation if there are several seeds."""
     deviation = f" ± {row['deviation']:.2f}" if len(row["seeds"]) > 1 else ""
-    return bold(f"{row['accuracy']:.2f}") + deviation
+    return f"{row['accuracy']:.2f}{deviation}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """``95.3 to 98.7``; – where there is none."""
+    return "{:.1f} to {:.1f}".format(*ends) if ends else "–"
 
 
 TEMPLATES = Environment(
@@ -69,4 +83,5 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.globals |= {"table": table, "both_cells": both_cells}
+PAGES = TEMPLATES.overlay(finalize=None)  # of HTML, where values are escaped as HTML alone
+TEMPLATES.globals |= {"table": table, "both_cells": both_cells, "interval": interval}

@@ -1,4 +1,4 @@
-"""The cache shared over SSH: what one has trained, another pulls and does not train again. README, "Shared cache"."""
+"""The cache shared over SSH: what one has trained, another pulls and does not train again. See docs/how/cache.md."""
 
 import getpass
 import os

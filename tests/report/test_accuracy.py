@@ -84,6 +84,9 @@ def test_error_bars_show_the_deviation_up_to_100_percent():
     bars = accuracy_figure(ours([90.0, 99.75], 0.5), PAPER, RECIPE).axes[0].collections
     ends = [bar.get_segments()[0][:, 1].tolist() for bar in bars]
     assert ends == [[89.5, 90.5], [99.25, 100.0]]
+    mine = [row | {"interval": (80.0, 99.5)} for row in ours([90.0], 0.5)]
+    (bar, _) = (bar for axes in accuracy_figure(mine, PAPER, RECIPE).axes for bar in axes.collections)
+    assert bar.get_segments()[0][:, 1].tolist() == [80.0, 99.5]
 
 
 def test_the_accuracy_scale_rises_and_can_be_inverted():

@@ -6,8 +6,6 @@ import pytest
 from figure_checks import assert_nothing_but_a_picture, assert_readable, legend_labels, points, repeated_bytes
 
 from nas.report.figures.curves import (
-    error_figure,
-    plot_error,
     plot_search,
     plot_training,
     search_figure,
@@ -22,37 +20,6 @@ def history(epochs: int, halves: tuple[str, str], seed: int = 0) -> list[dict]:
         {"epoch": e} | {key: rng.uniform(20, 90) if "top1" in key else rng.uniform(0.1, 2) for key in keys}
         for e in range(1, epochs + 1)
     ]
-
-
-@pytest.mark.parametrize(("searches", "epochs"), [(1, 1), (5, 50), (12, 115)])
-def test_the_error_is_what_is_missing_to_100_percent(searches, epochs):
-    histories = {f"darts_gelu_{i}": history(epochs, ("train", "valid"), i) for i in range(searches)}
-    figure = error_figure(histories)
-    assert_readable(figure)
-    assert legend_labels(figure) == [*histories, "validation half", "training half"]
-    (axes,) = figure.axes
-    for half, style in (("train", "--"), ("valid", "-")):
-        drawn = [points(line) for line in axes.lines if line.get_linestyle() == style]
-        assert drawn == [[(row["epoch"], 100 - row[f"{half}_top1"]) for row in rows] for rows in histories.values()]
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "scale"),
-    [((10.0, 69.0), "linear"), ((10.0, 71.0), "log"), ((10.0, 100.0), "log"), ((100.0, 100.0), "linear")],
-)
-@pytest.mark.filterwarnings("error")
-def test_the_error_axis_is_logarithmic_beyond_a_factor_of_three(accuracies, scale):
-    rows = [{"epoch": i, "train_top1": a, "valid_top1": 60.0} for i, a in enumerate(accuracies)]
-    if accuracies == (100.0, 100.0):
-        rows = [row | {"valid_top1": 100.0} for row in rows]
-    figure = error_figure({"darts": rows})
-    assert_readable(figure)
-    (axes,) = figure.axes
-    assert axes.get_yscale() == scale
-    low, high = axes.get_ylim()
-    errors = [100 - row[f"{half}_top1"] for row in rows for half in ("train", "valid")]
-    assert all(low < error < high for error in errors if error or scale == "linear")
-    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
 
 
 @pytest.mark.parametrize(("searches", "epochs"), [(1, 1), (5, 50), (12, 115)])
@@ -103,7 +70,6 @@ def test_a_run_with_another_name_is_refused(name):
     "plot",
     [
         lambda path: plot_search({"darts": history(5, ("train", "valid"))}, path),
-        lambda path: plot_error({"darts": history(5, ("train", "valid"))}, path),
         lambda path: plot_training({"DARTS_V2-10-0": history(5, ("train", "test"))}, path),
     ],
 )

@@ -41,11 +41,10 @@ def test_ours_are_the_metrics_and_the_papers_stand_below(results: Path, tmp_path
         assert row[3].startswith(f"{told['paper_macs'] / 1e6:.4g} (")
         assert row[4].startswith(f"{told['paper_params'] / 1e6:.4g} (")
         assert row[5] == f"**{told['top1']:.2f}**"
-        assert row[7] == ("1+2+2" if penalty == "0.01" else "1+0+2")  # the dense network has no second phase
-    assert ["*0.0002*", "*–*", "*–*", "*61.23 (5.12×)*", "*0.6 (24.98×)*", "*92.33*", "*99.69*", "*–*"] in rows(
-        text
-    )  # the seed's
-    assert ["*HRank*", "*–*", "*–*", "*73.7 (4.25×)*", "*1.78 (8.42×)*", "*91.23*", "*–*", "*–*"] in rows(text)
+        assert row[6] == "–"  # of how many test images is not known
+        assert row[8] == ("1+2+2" if penalty == "0.01" else "1+0+2")  # the dense network has no second phase
+    assert ["0.0002", "61.23 (5.12×)", "0.6 (24.98×)", "92.33", "99.69", "–"] in rows(text)  # a table of its own
+    assert ["HRank", "73.7 (4.25×)", "1.78 (8.42×)", "91.23", "–", "–"] in rows(text)
     assert "digits, width 0.0625, 1+2+2 epochs, on cpu" in text
     shown = {"pareto-vgg16_cifar.png", "widths-vgg16_cifar.png", "gates-vgg16_cifar-0.01.png"}
     assert {path.name for path in tmp_path.glob("*.png")} == shown
@@ -80,6 +79,24 @@ def test_a_missing_result_is_named(results: Path, tmp_path: Path) -> None:
 
 def test_rows_of_the_supernets_table_say_how_they_were_searched() -> None:
     papers = dnal._papers("proxylessnas")
-    assert ("*6e-05 (gradient)*", *["*–*"] * 3, "*3.6 (4.44×)*", "*75*", "*92.5*", "*100+10+110*") in papers
-    assert ("*DARTS (gradient)*", *["*–*"] * 3, "*4.7 (3.40×)*", "*73.3*", "*91.3*", "*600+250*") in papers
-    assert ("*NASNet-A (RL)*", *["*–*"] * 3, "*5.3 (3.02×)*", "*74*", "*91.6*", "*–*") in papers
+    assert ("6e-05 (gradient)", "–", "3.6 (4.44×)", "75", "92.5", "100+10+110") in papers
+    assert ("DARTS (gradient)", "–", "4.7 (3.40×)", "73.3", "91.3", "600+250") in papers
+    assert ("NASNet-A (RL)", "–", "5.3 (3.02×)", "74", "91.6", "–") in papers
+
+
+@pytest.mark.parametrize(
+    ("changes", "beside"),
+    [({}, True), ({"pretrain.width": 0.25}, False), ({"slim.epochs": 7}, False), ({"train_limit": 20000}, False)],
+)
+def test_the_papers_rows_stand_beside_ours_where_data_width_and_epochs_are_its_own(
+    changes: dict, beside: bool, results: Path, tmp_path: Path
+) -> None:
+    recipe = {"pretrain.width": 1.0, "pretrain.epochs": 30, "slim.gate_epochs": 10, "slim.epochs": 70} | changes
+    slimmed = Slimmed(["vgg16_cifar"], [0.0, 0.01], {"vgg16_cifar": recipe})
+    data = {"Data": {"name": "cifar10", "train_limit": changes.get("train_limit"), "test_limit": None}}
+    contents = Contents({}, [], [], data, "cifar10", slimmed, test_images=64)
+    text = dnal.section(Report(results, contents, [], tmp_path))
+    papers = ["*0.0002*", "*–*", "*–*", "*61.23 (5.12×)*", "*0.6 (24.98×)*", "*92.33*", "*–*", "*99.69*", "*–*"]
+    assert (papers in rows(text)) is beside
+    assert ("do not compare" in text) is not beside
+    assert "Wilson's for 64 test images" in text and all(" to " in row[6] for row in rows(text)[:2])

@@ -18,9 +18,10 @@ def plot_accuracy(ours: Sequence[Mapping], paper: Sequence[Mapping], path: str |
     """Plot accuracy against layers and against parameters, our results in colour and the paper's in grey.
 
     Both hold {genotype, layers, params (millions), accuracy (percent)}; `ours` also deviation (percent over seeds, 0
-    for a single one). Either may be empty, not both. The accuracy axis follows the logarithm of the error: half a
-    percent between good networks could not be seen beside a network at 54 % otherwise. `note`, in small print at the
-    bottom, says what ours was measured on.
+    for a single one) and interval, its two ends or None: bars show that, or the deviation where there is none. Either
+    may be empty, not both. The accuracy axis follows the logarithm of the error: half a percent between good networks
+    could not be seen beside a network at 54 % otherwise. `note`, in small print at the bottom, says what ours was
+    measured on.
     """
     save(accuracy_figure(ours, paper, note), path)
 
@@ -43,8 +44,8 @@ def accuracy_figure(ours: Sequence[Mapping], paper: Sequence[Mapping], note: str
         axes.set(xlabel=label, ylabel="test accuracy (%)")
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     log_axis(panels[1].xaxis, [point["params"] for point in (*ours, *paper)])
-    spans = [(point["accuracy"], point.get("deviation", 0.0)) for point in (*ours, *paper)]
-    accuracy_axis(panels[0].yaxis, min(a - d for a, d in spans), max(a + d for a, d in spans))
+    ends = [_ends(point) for point in (*ours, *paper)]
+    accuracy_axis(panels[0].yaxis, min(low for low, _ in ends), max(high for _, high in ends))
     legend_below(figure, handles, note)
     return figure
 
@@ -62,9 +63,16 @@ def _plot_points(panels: Sequence[Axes], points: list[Mapping], label: str, **st
         ordered = sorted(points, key=lambda point: point[key])
         x, y = [point[key] for point in ordered], [point["accuracy"] for point in ordered]
         axes.plot(x, y, label=label, **style)
-        spread = [(p[key], p["accuracy"], p["deviation"]) for p in ordered if p.get("deviation", 0.0) > 0]
-        for at, mean, deviation in spread:
-            above = min(deviation, 100 - mean)  # no accuracy lies above 100 %
-            bars = {"ecolor": style["color"], "capsize": 3, "elinewidth": 1.2}
-            axes.errorbar(at, mean, [[deviation], [above]], fmt="none", **bars)
+        for point, accuracy in zip(ordered, y, strict=True):
+            low, high = _ends(point)
+            if low < high:
+                bars = {"ecolor": style["color"], "capsize": 3, "elinewidth": 1.2}
+                axes.errorbar(point[key], accuracy, [[accuracy - low], [high - accuracy]], fmt="none", **bars)
     return Line2D([], [], label=label, **style)
+
+
+def _ends(point: Mapping) -> tuple[float, float]:
+    """Of a point's bar; both are the accuracy where there is none."""
+    deviation = point.get("deviation", 0.0)
+    spread = (point["accuracy"] - deviation, min(point["accuracy"] + deviation, 100.0))  # none lies above 100 %
+    return point.get("interval") or spread

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nas.report.figures.scales import epoch_axis, log_axis
+from nas.report.figures.scales import epoch_axis
 from nas.report.figures.style import COLOURS, INK, STYLE, WIDTH, legend_below, new_figure, save
 
 HALVES = {"train": {"linestyle": "--", "linewidth": 1.3}, "valid": {}}
@@ -24,15 +24,6 @@ def plot_search(histories: Mapping[str, History], path: str | Path) -> None:
     `histories` maps a search to rows of {epoch, train_top1, valid_top1 (percent), train_loss, valid_loss}.
     """
     save(search_figure(histories), path)
-
-
-def plot_error(histories: Mapping[str, History], path: str | Path) -> None:
-    """Plot the error of each search in percent on both halves of the training images: Fig. 7 of the PIBConv paper.
-
-    `histories` are those of `plot_search`. The error axis is logarithmic if the errors span more than a factor of 3;
-    an error of 0 then lies below it.
-    """
-    save(error_figure(histories), path)
 
 
 def plot_training(histories: Mapping[str, History], path: str | Path) -> None:
@@ -53,26 +44,6 @@ def search_figure(histories: Mapping[str, History]) -> Figure:
     _plot_halves(loss, histories, "loss")
     accuracy.set_ylabel("top-1 accuracy (%)")
     loss.set(xlabel="epoch", ylabel="cross-entropy loss")
-    _halves_legend(figure, histories)
-    return figure
-
-
-@rc_context(STYLE)
-def error_figure(histories: Mapping[str, History]) -> Figure:
-    """The figure that `plot_error` saves."""
-    errors = {
-        name: [
-            {"epoch": row["epoch"]} | {f"{half}_error": 100 - row[f"{half}_top1"] for half in HALVES} for row in rows
-        ]
-        for name, rows in histories.items()
-    }
-    figure = new_figure(WIDTH, 5)
-    axes = figure.subplots()
-    _plot_halves(axes, errors, "error")
-    axes.set(xlabel="epoch", ylabel="top-1 error (%)")
-    shown = [row[f"{half}_error"] for rows in errors.values() for row in rows for half in HALVES]
-    if 0 < max(shown) > 3 * min(shown):
-        log_axis(axes.yaxis, [error for error in shown if error > 0], margin=1.15)
     _halves_legend(figure, histories)
     return figure
 

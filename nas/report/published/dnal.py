@@ -34,6 +34,15 @@ class Row(NamedTuple):
 
 SOURCE = "Guo et al., Pattern Recognition 126 (2022), 108448; the tables of its repository, QingbeiGuo/DNAL"
 
+# Epochs of the three phases on ImageNet, by the programs; on CIFAR-10, whose programs were not published, those of the
+# network's kind. See presets/dnal_cifar10.yaml and presets/dnal_imagenet.yaml.
+COSTS = {
+    **dict.fromkeys(("vgg16_cifar", "resnet56", "vgg16_bn", "resnet50"), "30+10+70"),
+    **dict.fromkeys(("mobilenet_v2_cifar", "mobilenet_v2"), "80+10+90"),
+    "proxylessnas": "100+10+110",
+}
+CIFAR10 = ("vgg16_cifar", "resnet56", "mobilenet_v2_cifar")  # trained on it; the others on ImageNet
+
 # The repository heads the multiply–adds of VGG16 and ResNet50 on ImageNet with millions, too: they are billions.
 TABLES: dict[str, tuple[Row, ...]] = {
     "vgg16_cifar": (

@@ -5,7 +5,8 @@ from statistics import mean, stdev
 
 from nas.pipeline.names import Label
 from nas.report.contents import Report
-from nas.report.render import accuracy, render
+from nas.report.intervals import told_apart
+from nas.report.render import accuracy, interval, render
 
 
 def found_or_random(report: Report) -> str:
@@ -15,16 +16,20 @@ def found_or_random(report: Report) -> str:
     rows, verdicts = [], []
     for row in report.evaluated:
         label = Label.of(row["genotype"])
-        drawn = [other["accuracy"] for other in _alike(report, row, label.base, "random")]
-        if label.kind not in ("", "seed") or not drawn:
+        others = _alike(report, row, label.base, "random")
+        if label.kind not in ("", "seed") or not others:
             continue
+        drawn = [other["accuracy"] for other in others]
         spread = f" ± {stdev(drawn):.2f}" if len(drawn) > 1 else ""
         theirs = (len(drawn), f"{mean(drawn):.2f}{spread}", f"{max(drawn):.2f}")
         rows.append((row["genotype"], row["layers"], accuracy(row), *theirs))
         beaten = sum(row["accuracy"] > other for other in drawn)
-        verdict = "beats" if beaten == len(drawn) else "does not beat"
+        told = sum(told_apart(row, other) for other in others)
+        verdict = "does not beat" if beaten < len(drawn) else "beats" if told == len(drawn) else "does not clearly beat"
         lead = row["accuracy"] - mean(drawn)
-        verdicts.append({"row": row, "drawn": len(drawn), "beaten": beaten, "verdict": verdict, "lead": lead})
+        verdicts.append(
+            {"row": row, "drawn": len(drawn), "beaten": beaten, "verdict": verdict, "lead": lead, "told": told}
+        )
     if not rows:
         return ""
     return render(
@@ -32,6 +37,7 @@ def found_or_random(report: Report) -> str:
         algorithm=report.contents.algorithm,
         rows=rows,
         verdicts=verdicts,
+        evidence=report.contents.evidence(report.evaluated),
         recipe=report.contents.evaluation(report.evaluated),
     )
 
@@ -45,7 +51,10 @@ def single_blocks(report: Report) -> str:
             continue
         ranked = sorted([row, *alike], key=lambda one: -one["accuracy"])
         rows += [
-            (one["genotype"], one["layers"], accuracy(one), f"{one['params']:.4g}", f"{one['gmac']:.4g}")
+            (
+                *(one["genotype"], one["layers"], accuracy(one), interval(one["interval"])),
+                *(f"{one['params']:.4g}", f"{one['gmac']:.4g}"),
+            )
             for one in ranked
         ]
         best = max(alike, key=lambda one: one["accuracy"])
@@ -56,6 +65,7 @@ def single_blocks(report: Report) -> str:
                 "best": Label.of(best["genotype"]).argument,
                 "lead": best["accuracy"] - row["accuracy"],
                 "rank": ranked.index(row) + 1,
+                "ties": not told_apart(best, row),
             }
         )
     if not rows:
@@ -64,6 +74,7 @@ def single_blocks(report: Report) -> str:
         "single_blocks",
         rows=rows,
         verdicts=verdicts,
+        evidence=report.contents.evidence(report.evaluated),
         recipe=report.contents.evaluation(report.evaluated),
         trained_once=all(len(row["seeds"]) == 1 for row in report.evaluated),
     )

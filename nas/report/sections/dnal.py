@@ -7,10 +7,11 @@ from markupsafe import Markup
 
 from nas.pipeline import names
 from nas.pipeline.records import Channels, Gates, Slimming
-from nas.report.contents import Report, Slimmed, listed
+from nas.report.contents import Contents, Report, Slimmed, listed
 from nas.report.figures.dnal import plot_gates, plot_pareto, plot_widths
+from nas.report.intervals import wilson
 from nas.report.published import dnal as published
-from nas.report.render import bold, italic, render
+from nas.report.render import bold, interval, italic, render
 
 
 def section(report: Report) -> str:
@@ -18,7 +19,8 @@ def section(report: Report) -> str:
     slimmed = report.contents.slimmed
     if not slimmed.models or not slimmed.penalties:
         return ""
-    return render("dnal", source=published.SOURCE, backbones=[_backbone(report, model) for model in slimmed.models])
+    backbones = [_backbone(report, model) for model in slimmed.models]
+    return render("dnal", source=published.SOURCE, backbones=backbones, images=report.contents.test_images)
 
 
 def _backbone(report: Report, model: str) -> dict:
@@ -29,28 +31,48 @@ def _backbone(report: Report, model: str) -> dict:
     devices = listed(row.device for row in ours.values())
     width, cost = slimmed.recipes[model]["pretrain.width"], slimmed.cost(model)
     recipe = f"{report.contents.data}, width {width:g}, {cost} epochs, on {devices}"
-    _draw_pareto(slimmed, model, ours, report.folder, f"ours: {recipe}")
+    beside = _compares(report.contents, model)
+    _draw_pareto(model, ours, report.folder, f"ours: {recipe}", beside)
     gated = {penalty: path for penalty, path in folders.items() if penalty}
     _draw_gates(model, gated, report.folder)
-    rows = _ours(slimmed, model, ours) + _papers(model)
-    return {"model": model, "rows": rows, "recipe": recipe, "penalties": list(gated)}
+    papers = _papers(model)
+    rows = _ours(slimmed, model, ours, report.contents.test_images)
+    if beside:
+        lined_up = [(name, "–", "–", *numbers[:3], "–", *numbers[3:]) for name, *numbers in papers]
+        rows += [tuple(map(italic, row)) for row in lined_up]
+    return {
+        "model": model,
+        "rows": rows,
+        "beside": beside,
+        "papers": papers,
+        "recipe": recipe,
+        "penalties": list(gated),
+    }
 
 
-def _draw_pareto(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming], folder: Path, note: str) -> None:
-    # Narrower networks than the paper's would lie far from its points.
-    whole = slimmed.recipes[model]["pretrain.width"] == 1
+def _compares(contents: Contents, model: str) -> bool:
+    """Whether our data, width and epochs of a backbone are the paper's."""
+    data = contents.recipes.get("Data", {})
+    whole = data.get("train_limit") is None and data.get("test_limit") is None
+    cifar10 = model in published.CIFAR10 and data.get("name") == "cifar10"
+    imagenet = model not in published.CIFAR10 and len((contents.prepared or {}).get("classes", [])) == 1000
+    same = contents.slimmed.recipes[model]["pretrain.width"] == 1
+    return whole and (cifar10 or imagenet) and same and contents.slimmed.cost(model) == published.COSTS[model]
+
+
+def _draw_pareto(model: str, ours: Mapping[float, Slimming], folder: Path, note: str, beside: bool) -> None:
     points = [
         {
             "penalty": penalty,
             "top1": row.top1,
-            "macs": (row.paper_macs if whole else row.conv_macs) / 1e6,
-            "params": (row.paper_params if whole else row.params) / 1e6,
+            "macs": (row.paper_macs if beside else row.conv_macs) / 1e6,
+            "params": (row.paper_params if beside else row.params) / 1e6,
         }
         for penalty, row in ours.items()
     ]
-    paper = [row._asdict() | {"penalty": row.penalty or 0.0} for row in published.TABLES[model]] if whole else []
-    others = [row._asdict() for row in published.OTHERS[model]] if whole else []
-    note += f" (the paper's count); paper: {published.SOURCE}" if whole else ""
+    paper = [row._asdict() | {"penalty": row.penalty or 0.0} for row in published.TABLES[model]] if beside else []
+    others = [row._asdict() for row in published.OTHERS[model]] if beside else []
+    note += f" (the paper's count); paper: {published.SOURCE}" if beside else ""
     plot_pareto(points, paper, folder / f"pareto-{model}.png", title=model, note=note, others=others)
 
 
@@ -65,7 +87,7 @@ def _draw_gates(model: str, folders: Mapping[float, Path], folder: Path) -> None
         plot_gates(_histograms(path / "gates.csv"), folder / f"gates-{model}-{penalty}.png", title=title)
 
 
-def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[tuple]:
+def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming], images: int | None) -> list[tuple]:
     return [
         (
             bold(f"{penalty:g}") if penalty else Markup("**0** (dense)"),
@@ -74,6 +96,7 @@ def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[
             f"{row.paper_macs / 1e6:.4g} ({row.paper_macs_ratio:.2f}×)",
             f"{row.paper_params / 1e6:.4g} ({row.paper_params_ratio:.2f}×)",
             bold(f"{row.top1:.2f}"),
+            interval(wilson(row.top1, images) if images else None),
             f"{row.top5:.2f}",
             slimmed.cost(model, dense=not penalty),
         )
@@ -82,20 +105,19 @@ def _ours(slimmed: Slimmed, model: str, ours: Mapping[float, Slimming]) -> list[
 
 
 def _papers(model: str) -> list[tuple]:
+    """The paper's rows: method or λ, the costs that its count gives, accuracies, search cost."""
     whole, rows = published.TABLES[model][0], []
     for row in (*published.TABLES[model], *published.OTHERS[model]):
         shown = (
             (f"{row.penalty:g}" if row.penalty is not None else row.method)
             + (f" ({row.search})" if row.search else ""),
-            "–",
-            "–",
             f"{row.macs:g} ({whole.macs / row.macs:.2f}×)" if row.macs and whole.macs else "–",
             f"{row.params:g} ({whole.params / row.params:.2f}×)" if row.params else "–",
             f"{row.top1:g}",
             f"{row.top5:g}" if row.top5 is not None else "–",
             row.search_cost or "–",
         )
-        rows.append(tuple(italic(value) for value in shown))
+        rows.append(shown)
     return rows
 
 

@@ -8,7 +8,8 @@ from nas.pipeline.records import Alphas, Search, SearchHistory
 from nas.report.contents import Report, listed
 from nas.report.figures.alphas import plot_alphas, plot_decision
 from nas.report.figures.animation import animate_cell
-from nas.report.figures.curves import plot_error, plot_search
+from nas.report.figures.charts import epochs_chart
+from nas.report.figures.curves import plot_search
 from nas.report.render import bold, render
 from nas.space.genotypes import CELLS, favourite, load
 
@@ -28,7 +29,8 @@ def section(report: Report) -> str:
     tables = {name: SearchHistory.read(folder / "history.csv") for name, folder in folders.items()}
     histories = {name: table.to_dict("records") for name, table in tables.items()}
     plot_search(histories, report.folder / "search.png")
-    plot_error(histories, report.folder / "search_error.png")
+    halves = {"validation": "valid_top1", "training": "train_top1"}
+    report.charts["search"] = epochs_chart(histories, halves, "top-1 accuracy (%)")
     return render(
         "search",
         recipe=recipe,
