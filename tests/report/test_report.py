@@ -343,7 +343,7 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     repeats = [{"space": "darts", "cell": cell, "verdict": verdict} | REPEATS for cell, verdict in verdicts]
     Repeatability.write(folder / "repeatability.csv", repeats)
     write(results, contents(searches={"darts": Search("darts", 0), "darts_seed_5": Search("darts", 5)}))
-    text = (results / "report.md").read_text()
+    text = (results / "report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
     rows = table(text, "Preference")
     assert [row[0] for row in rows[:4]] == [
         f"{name}, {cell} cell" for name in names for cell in ("normal", "reduction")

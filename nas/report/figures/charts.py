@@ -67,12 +67,7 @@ def epochs_chart(histories: Mapping[str, Sequence[Mapping]], halves: Mapping[str
         "params": [_by_legend("run")],
         "encoding": {
             "strokeDash": dashes | {"scale": {"domain": list(halves), "range": [[1, 0], [4, 3]]}},
-            "strokeWidth": {
-                "field": "half",
-                "type": "ordinal",
-                "scale": {"domain": list(halves), "range": [2.2, 1]},
-                "legend": None,
-            },
+            "strokeWidth": {"condition": {"test": f"datum.half === '{next(iter(halves))}'", "value": 2.2}, "value": 1},
         },
     }
     points = {

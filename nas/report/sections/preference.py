@@ -70,6 +70,6 @@ def _repeated(name: str, told: NamedTuple, operations: DataFrame) -> tuple[str, 
 
 
 def _ranked(values: Series, form: str = "", most: int | None = None) -> str:
-    """``b 3, a 1``: from the largest down, at most so many, zeros left out."""
+    """``b 3, a 1``: from the largest down, at most so many, zeros left out; a name and its number stay on one line."""
     ranked = sorted(values.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"{name} {value:{form}}" for name, value in ranked if value)
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}{value:{form}}" for name, value in ranked if value)

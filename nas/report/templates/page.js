@@ -75,18 +75,17 @@ narrow.addEventListener("click", (event) => {
 });
 const wide = document.querySelector("nav.contents");
 const links = new Map([...wide.querySelectorAll("a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
-const read = new IntersectionObserver(
-  (entries) => {
-    const entry = entries.find((one) => one.isIntersecting);
-    const link = entry && links.get(entry.target.id);
-    if (!link) return;
-    for (const other of links.values()) other.removeAttribute("aria-current");
-    link.setAttribute("aria-current", "true");
-    wide.scrollTop = link.offsetTop - wide.clientHeight / 2;
-  },
-  { rootMargin: "0px 0px -70% 0px" },
-);
-for (const heading of document.querySelectorAll("main :is(h2, h3)[id]")) read.observe(heading);
+const headings = [...document.querySelectorAll("main :is(h2, h3)[id]")].filter((heading) => links.has(heading.id));
+
+function follow() {
+  const above = headings.filter((heading) => heading.getBoundingClientRect().top < innerHeight / 3);
+  const link = links.get(above.at(-1)?.id);
+  for (const other of links.values()) if (other !== link) other.removeAttribute("aria-current");
+  if (!link || link.hasAttribute("aria-current")) return;
+  link.setAttribute("aria-current", "true");
+  wide.scrollTop = link.offsetTop - wide.clientHeight / 2;
+}
+addEventListener("scroll", follow, { passive: true });
 
 // Charts: each stands in the place of a picture of the same numbers, which stays below it.
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -103,6 +102,7 @@ function theme(width) {
     axis: { ...axis, labelFontSize: 12, titleFontSize: 13, titleFontWeight: "normal" },
     legend: {
       labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, symbolStrokeWidth: 2, labelLimit: 220,
+      symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
       orient: "bottom", columns: Math.max(1, Math.floor(width / 200)),
     },
     rule: { color: ink },
