@@ -201,7 +201,7 @@ def test_other_line_ends_run_nothing_that_trains(finished: Project, copy_of: Cop
 def test_grad_cam_parameters_rerun_grad_cam_and_the_report(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(gradcam={"index": 1})
-    assert project.changed() == {"gradcam@DARTS_V2-2-0"}
+    assert project.changed() == {"gradcam@DARTS_V2-2-0", "report"}  # which shows all parameters
     project.set(gradcam={"method": "EigenCAM", "images": 8})
     assert project.repro() == ["code", "gradcam@DARTS_V2-2-0", "report"]
     metrics = json.loads((project.folder / "results/gradcam/DARTS_V2-2-0/metrics.json").read_text())
