@@ -196,8 +196,8 @@ def repro(project: Project, environment: dict[str, str], target: str) -> list[st
 @pytest.mark.slow
 def test_a_wheel_begins_a_project_that_finds_something(tmp_path: Path) -> None:
     source, installed = tmp_path / "source", tmp_path / "installed"
-    ignored = shutil.ignore_patterns(".git", ".venv", ".dvc", "models", "checkpoints", "data", "studies", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=ignored)
+    apart = {".git", ".venv", ".dvc", "models", "checkpoints", "data", "studies", "site"}
+    shutil.copytree(ROOT, source, ignore=lambda folder, _: apart if Path(folder) == ROOT else {"__pycache__"})
     for name in template.FILES:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)
