@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
+from nas.pipeline import template
+
 ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit a background job's ignoring of it
 settings.register_profile("busy", deadline=None)  # how long an example takes is the machine's affair
@@ -58,11 +60,15 @@ def paths(request, monkeypatch):
 class Project:
     """A copy of the project in `folder`, a git and DVC repository."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
+        """`environment`: variables that its commands have besides."""
         self.folder = folder
+        self.environment = ENVIRONMENT | environment
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        done = subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -102,21 +108,14 @@ def update(tree: dict, changes: dict) -> None:
 def make_project(folder: Path) -> Project:
     """The sources without any result, tiny parameters, and a first commit on main."""
     folder.mkdir(parents=True)
-    for name in ("nas", "stages", "presets", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "data/raw/.gitignore", "genotypes/README.md"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
-    for name in ("search", "evaluate", "gradcam", "slim"):
-        (folder / "results" / name).mkdir(parents=True)
-        (folder / "results" / name / ".gitkeep").touch()
     project = Project(folder)
-    project.set(**TINY)
     project.run("git", "init", "-q", "-b", "main")
     project.run("dvc", "init", "-q")
-    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
-    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
+    template.copy(ROOT, folder)
+    for name in ("nas", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "presets/default.yaml", folder / "params.yaml")
+    project.set(**TINY)
     project.commit("start")
     return project
 

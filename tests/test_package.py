@@ -134,7 +134,7 @@ def test_the_version_is_the_packages() -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     create(tmp_path / "mine", "default")
-    return Project(tmp_path / "mine")
+    return Project(tmp_path / "mine", PYTHONPATH=str(ROOT))
 
 
 def test_a_new_project_has_all_that_the_pipeline_needs_and_no_library(project: Project) -> None:
@@ -167,30 +167,16 @@ def test_a_new_project_takes_no_folder_that_holds_something(tmp_path: Path) -> N
 def test_the_code_of_a_project_is_looked_at_each_time(project: Project) -> None:
     """It is not in the project, so DVC cannot see it change."""
     project.set(**TINY)
-    environment = {"PYTHONPATH": str(ROOT)}
-    assert "code" in repro(project, environment, "prepare")
-    assert repro(project, environment, "prepare") == ["code"]
+    assert "code" in project.repro("prepare")
+    assert project.repro("prepare") == ["code"]
     search = "results/code/search/darts.json"
     here = (project.folder / search).read_text()
     library = project.folder.parent / "library"
     shutil.copytree(ROOT / "nas", library / "nas", ignore=shutil.ignore_patterns("__pycache__"))
     with (library / "nas/data/split.py").open("a") as file:
         file.write("\nNEW = 1\n")
-    assert repro(project, {"PYTHONPATH": str(library)}, "prepare") == ["code", "prepare"]
+    assert Project(project.folder, PYTHONPATH=str(library)).repro("prepare") == ["code", "prepare"]
     assert (project.folder / search).read_text() != here
-
-
-def repro(project: Project, environment: dict[str, str], target: str) -> list[str]:
-    done = subprocess.run(
-        ["dvc", "repro", target],
-        cwd=project.folder,
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
 
 
 @pytest.mark.slow
@@ -203,12 +189,11 @@ def test_a_wheel_begins_a_project_that_finds_something(tmp_path: Path) -> None:
         shutil.copyfile(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", installed, source]
     subprocess.run(pip, env=ENVIRONMENT, check=True, capture_output=True)
-    environment = ENVIRONMENT | {"PYTHONPATH": str(installed)}
     new = [sys.executable, "-m", "nas", "new", "mine"]
-    told = subprocess.run(new, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    told = Project(tmp_path, PYTHONPATH=str(installed)).run(*new).stdout
     assert told == "mine is a project of your own: cd mine && dvc repro\n"
-    project = Project(tmp_path / "mine")
+    project = Project(tmp_path / "mine", PYTHONPATH=str(installed))
     project.set(**TINY)
-    assert "report" in repro(project, {"PYTHONPATH": str(installed)}, "report")
-    assert repro(project, {"PYTHONPATH": str(installed)}, "report") == ["code"]
+    assert "report" in project.repro("report")
+    assert project.repro("report") == ["code"]
     assert "| darts | 2 | **" in (project.folder / "results/report.md").read_text()
