@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network
-from nas.pipeline.params import Data, Params, Search, Section
+from nas.pipeline.params import Data, Params, Search
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
 
@@ -32,16 +32,6 @@ def _of_network(params: Params, model: str) -> dict:
     """DNAL's parameters of one network."""
     sections = zip(("pretrain", "slim"), params.recipes(model), strict=True)
     return {f"{name}.{key}": value for name, section in sections for key, value in section.model_dump().items()}
-
-
-def _written(params: Params) -> str:
-    """All of params.yaml, what it leaves out included."""
-    tree = {
-        name: value.model_dump() if isinstance(value, Section) else value
-        for name, value in ((name, getattr(params, name)) for name in Params.model_fields)
-    }
-    tree["pretrain"] = {model: recipe.model_dump() for model, recipe in params.pretrain.items()}
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def contents(
@@ -72,7 +62,7 @@ def contents(
         slimmed=Slimmed(params.slim.models, params.slim.penalties, dnal),
         prepared=prepared,
         test_images=prepared["test"] if prepared else test_images,
-        parameters=_written(params),
+        parameters=yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True),
     )
 
 

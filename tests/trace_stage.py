@@ -19,17 +19,17 @@ def note(section: params.Section, names: Iterable[str], prefix: str) -> None:
     seen.update(f"{prefix}{name}" for name in names if not isinstance(section.__dict__[name], params.Section | dict))
 
 
-def sections(value: object, prefix: str = "") -> Iterator[tuple[int, str]]:
+def sections(value: object, prefix: str = "") -> Iterator[tuple[params.Section, str]]:
     """Every section of a tree, also those of a mapping by network, and what stands before its keys."""
     if isinstance(value, params.Section):
-        yield id(value), prefix
+        yield value, prefix
     inner = value if isinstance(value, dict) else value.__dict__ if isinstance(value, params.Section) else {}
     for name, below in inner.items():
         yield from sections(below, f"{prefix}{name}.")
 
 
 def watch(tree: params.Params) -> None:
-    prefixes = dict(sections(tree))
+    prefixes = {id(section): prefix for section, prefix in sections(tree)}
     read, dump = params.Section.__getattribute__, params.Section.model_dump
 
     def getattribute(self: params.Section, name: str) -> object:
@@ -38,7 +38,9 @@ def watch(tree: params.Params) -> None:
         return read(self, name)
 
     def model_dump(self: params.Section, **options: object) -> dict:
-        note(self, set(type(self).model_fields) - (options.get("exclude") or set()), prefixes[id(self)])
+        for section, prefix in sections(self, prefixes[id(self)]):  # it takes those within without asking them
+            left_out = (options.get("exclude") or set()) if section is self else set()
+            note(section, set(type(section).model_fields) - left_out, prefix)
         return dump(self, **options)
 
     params.Section.__getattribute__ = getattribute

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from nas.pipeline.files import whole_folder, write_text
+from nas.pipeline.files import sha256, whole_folder, write_text
 from nas.pipeline.names import RESULTS
 from nas.report.contents import Contents, Report, evaluated
 from nas.report.html import page
@@ -72,5 +72,5 @@ def checksum(results: Path, contents: Contents) -> str:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 digest.update(f"{file.relative_to(results).as_posix()}\0".encode())
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
+                digest.update(bytes.fromhex(sha256(file)))
     return digest.hexdigest()
