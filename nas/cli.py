@@ -25,11 +25,11 @@ app = App(
 
 @app.command
 def check() -> None:
-    """Check params.yaml and print it; put right a dvc.lock that was cut short."""
+    """Check params.yaml and print it; put right a dvc.lock that was cut short, and keep results that came with git."""
     from ruamel.yaml import YAML
 
     from nas.pipeline.check import check_against_data
-    from nas.pipeline.lock import mend
+    from nas.pipeline.lock import mend, remember
     from nas.pipeline.params import PATH, load
 
     params = load()
@@ -38,6 +38,7 @@ def check() -> None:
     if not Path(params.data.root).is_dir():  # DVC, whose dependency it is, would end without a word of why
         raise UserError(f"{PATH}: data.root: {params.data.root} is no folder: create it, or name the one you mean")
     check_against_data(params)
+    remember()
     YAML().dump(params.model_dump(), sys.stdout)
 
 

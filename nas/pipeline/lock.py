@@ -1,4 +1,5 @@
-"""dvc.lock: whether results on disk are those that it names, and how it is mended when a kill has cut it short.
+"""dvc.lock: whether results on disk are those that it names, how it is mended when a kill has cut it short, and how
+results that came with git are kept like those of a run.
 
 DVC empties the file and then writes it, after every stage. Each stage begins by keeping a copy of what stands there
 then; `mend` puts it back. It lacks the last finished stage at most, whose result DVC's run cache brings back.
@@ -8,14 +9,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
-from nas.pipeline.files import whole_file
+from nas.pipeline.files import whole_file, write_text
 
 LOCK = Path("dvc.lock")
 KEPT = Path(".dvc/tmp/nas/dvc.lock")
+REMEMBERED = Path(".dvc/tmp/nas/remembered")  # the checksum of the dvc.lock of which `remember` has kept all
 
 
 def keep() -> None:
@@ -42,6 +45,30 @@ def mend() -> str | None:
     with whole_file(LOCK) as temporary:
         shutil.copyfile(KEPT, temporary)
     return f"{LOCK}: was cut short, by a kill or a full disk; is as it was before the last stage again"
+
+
+def remember() -> None:
+    """Give DVC's run cache the results that came with git, which no stage was run for here.
+
+    It brings back what a run left in it, so that without this a change that is taken back would run again. A result is
+    taken that is on disk as dvc.lock has it, made from what dvc.lock says; what else is wrong, `dvc repro` says.
+    """
+    if not (Path(".dvc").is_dir() and LOCK.exists() and LOCK.stat().st_size):
+        return
+    if REMEMBERED.exists() and REMEMBERED.read_text() == _md5(LOCK):
+        return
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+
+    with suppress(DvcException, LockError), Repo() as repo, lock_repo(repo):
+        for stage in repo.index.stages:
+            if stage.cmd_changed or stage.changed_outs() or not all(dep.hash_info for dep in stage.deps):
+                continue
+            for dep in stage.deps:  # as dvc.lock has it: on disk it may be another by now, or not there yet
+                dep.get_hash = lambda dep=dep: dep.hash_info
+            repo.stage_cache.save(stage)
+        write_text(REMEMBERED, _md5(LOCK))
 
 
 def _is_whole(path: Path) -> bool:

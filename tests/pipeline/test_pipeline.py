@@ -330,6 +330,20 @@ def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_pat
     assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
 
 
+@pytest.mark.slow
+def test_what_came_with_git_runs_no_more_when_a_change_is_taken_back(finished: Project, tmp_path: Path) -> None:
+    finished.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    before = hashes(clone.folder / "results/search")
+    clone.set(search={"epochs": 2})
+    clone.run(sys.executable, "-m", "nas", "check")
+    assert "search@darts-0" in clone.repro("search@darts-0")
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.run(sys.executable, "-m", "nas", "check")
+    assert "search@darts-0" not in clone.repro("search@darts-0")
+    assert hashes(clone.folder / "results/search") == before
+
+
 # A stage declares exactly the parameters that it reads, and all code that it loads
 
 
