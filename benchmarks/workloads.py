@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 
 from benchmarks import measure, plain
 from nas.data.batches import Batches
+from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
@@ -153,7 +154,7 @@ def our_search(
     supernet = Supernet(_space(space), channels=channels, layers=layers, nodes=nodes, num_classes=CLASSES).to(device)
     batches = _repeated(device, steps, batch, size)
     search.search(
-        supernet,
+        accelerate(supernet),
         batches,
         Repeated(random_batch(device, batch, size), len(batches)),
         Repeated(random_batch(device, 2, size), 1),
@@ -197,7 +198,7 @@ def our_evaluation(
         _genotype(genotype, nodes), channels=channels, layers=layers, num_classes=CLASSES, auxiliary=True
     ).to(device)
     batches, test_batches = _repeated(device, steps, batch, size), Repeated(random_batch(device, 2, size), 1)
-    train(network, batches, test_batches, recipe(), auxiliary_weight=0.4, seed=0)
+    train(accelerate(network), batches, test_batches, recipe(), auxiliary_weight=0.4, seed=0)
     return batches.seconds()
 
 

@@ -18,6 +18,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     """The trained network and its history."""
     import torch
 
+    from nas.fast import accelerate
     from nas.networks.network import Network, check_image
     from nas.space.genotypes import load
     from nas.training import loop
@@ -26,7 +27,8 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     p, prepared = context.params.evaluate, context.prepared
     check_image(p.stem, prepared.shape)
     found = load(genotype_file(genotype))
-    settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict())
+    fast = context.params.fast
+    settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict(), fast=fast)
 
     torch.manual_seed(context.seed)
     network = Network(
@@ -38,6 +40,8 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
         auxiliary=p.auxiliary > 0,
         stem=p.stem,
     ).to(context.device)
+    if fast == "auto":
+        accelerate(network)
     history = loop.train(
         network,
         prepared.batches(prepared.train, batch_size=p.batch_size, **augmentation(p)),

@@ -30,6 +30,7 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
     """The history, and α at every epoch."""
     import torch
 
+    from nas.fast import accelerate
     from nas.networks.network import check_image
     from nas.networks.supernet import Supernet
     from nas.search.loop import AlphaRecipe, search
@@ -37,7 +38,8 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
 
     p, prepared = context.params.search, context.prepared
     check_image(p.stem, prepared.shape)
-    settings = context.settings(p, exclude=("spaces", "seeds"))
+    fast = context.params.fast
+    settings = context.settings(p, exclude=("spaces", "seeds"), fast=fast)
 
     torch.manual_seed(context.seed)
     supernet = Supernet(
@@ -50,6 +52,8 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
         stem=p.stem,
         recompute=p.recompute,
     ).to(context.device)
+    if fast == "auto":
+        accelerate(supernet)
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     return search(
         supernet,

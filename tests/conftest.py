@@ -53,8 +53,21 @@ TINY = {
 
 @pytest.fixture(params=["fast"])
 def paths(request, monkeypatch):
-    """Tests' maps are small: computed as ``nas.fast`` does all the same, or not at all ("plain")."""
-    monkeypatch.setattr("nas.fast.SMALLEST", 0 if request.param == "fast" else float("inf"))
+    """Networks and supernets that a test makes are on the fast path, small as their maps are, or "plain"."""
+    if request.param == "plain":
+        return
+    from nas.fast import accelerate
+    from nas.networks.network import Network
+    from nas.networks.supernet import Supernet
+
+    monkeypatch.setattr("nas.fast.conditions.SMALLEST", 0)
+    for kind in (Network, Supernet):
+
+        def made(self, *arguments, _plain=kind.__init__, **options) -> None:
+            _plain(self, *arguments, **options)
+            accelerate(self)
+
+        monkeypatch.setattr(kind, "__init__", made)
 
 
 class Project:

@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas import fast
 from nas.data import sharing
 from nas.data.inputs import Inputs
 from nas.pipeline.errors import UserError, reason, unknown
@@ -73,6 +72,10 @@ class Cell(nn.Module):
         )
 
     def forward(self, s0: Tensor, s1: Tensor, drop: float = 0.0) -> Tensor:
+        return torch.cat(self.outputs(s0, s1, drop), dim=1)
+
+    def outputs(self, s0: Tensor, s1: Tensor, drop: float) -> list[Tensor]:
+        """The states that `forward` concatenates."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
         results = []
         for operation, source in zip(self.operations, self.sources, strict=True):
@@ -82,8 +85,7 @@ class Cell(nn.Module):
             results.append(result)
             if len(results) % 2 == 0:
                 states.append(results[-2] + results[-1])
-        outputs = [states[i] for i in self.concat]
-        return fast.concat(outputs) if self.training and fast.applies(outputs[0]) else torch.cat(outputs, dim=1)
+        return [states[i] for i in self.concat]
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
@@ -298,8 +300,7 @@ def check_image(stem: str, shape: tuple[int, int, int]) -> None:
 def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The two maps that the first cell takes; a stem that gives one gives it twice."""
     maps = stem(x)
-    s0, s1 = maps if isinstance(maps, tuple) else (maps, maps)
-    return fast.channels_last(s0), fast.channels_last(s1)
+    return maps if isinstance(maps, tuple) else (maps, maps)
 
 
 def save(network: Network, path: str | Path, inputs: Inputs) -> None:

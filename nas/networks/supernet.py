@@ -3,22 +3,18 @@
 Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from nas import fast
-from nas.data import sharing
 from nas.networks.network import CellSpec, cell_specs, make_stem, stem_maps
 from nas.pipeline.errors import UserError
 from nas.space import operations
 from nas.space.genotypes import Genotype, derive, edges
-from nas.space.operations.basic import FactorizedReduce, Layers
 from nas.space.spaces import SearchSpace, find
 
 
@@ -78,9 +74,6 @@ class MixedCell(nn.Module):
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None) -> Tensor:
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
-        # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-        if chosen is None and self.training and fast.applies(s1) and sharing.world() == 1 and self._is_ordinary():
-            return self._mix_fast(states, weights)
         chosen = chosen or [None] * len(self.edges)
         row = 0
         for _ in range(self.nodes):
@@ -90,82 +83,6 @@ class MixedCell(nn.Module):
             )
             row = incoming.stop
         return torch.cat(states[2:], dim=1)
-
-    def _is_ordinary(self) -> bool:
-        """Whether nothing looks on or was frozen or replaced inside the edges, whose parts `_mix_fast` takes apart."""
-        return all(type(edge) is MixedOperation and all(map(fast.ordinary, edge.modules())) for edge in self.edges)
-
-    def _mix_fast(self, states: list[Tensor], weights: Tensor) -> Tensor:
-        """`forward` with all operations, as ``nas.fast`` computes it."""
-        mixed = cast("list[MixedOperation]", list(self.edges))
-        starts = [source for source, _ in edges(self.nodes)]
-        leaving = [
-            [edge for edge, start in zip(mixed, starts, strict=True) if start == source]
-            for source in range(self.nodes + 2)
-        ]
-        shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
-        row = 0
-        for found in leaving[2:]:
-            incoming = slice(row, row + len(shared))
-            row = incoming.stop
-            shared.append(SharedState(mix(mixed[incoming], shared, weights[incoming]), found))
-        return fast.concat([state.x for state in shared[2:]])
-
-
-class SharedState:
-    """A state of a cell. What several of the edges that leave it would compute alike is computed once."""
-
-    def __init__(self, x: Tensor, leaving: Sequence[MixedOperation]) -> None:
-        self.x = x
-        self.leaving = leaving
-        self.known: dict[str, Any] = {}
-
-    def after(self, *layers: nn.Module) -> Tensor:
-        """The state after `layers`, the first of which may be known from another edge."""
-        if not layers:
-            return self.x
-        first, *rest = layers
-        alike = str(first)  # names the layer's settings
-        if type(first) is NormedPooling:
-            return fast.run(rest, self._once(alike, lambda: self._pooled(first)))
-        if type(first) in (nn.ReLU, nn.GELU):
-            return fast.run(rest, self._once(alike, lambda: first(self.x)))
-        if type(first) is FactorizedReduce:
-            return first.join(self._once("halves", lambda: first.split(self.after(first.relu))))
-        return fast.run(layers, self.x)
-
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
-        if name not in self.known:
-            self.known[name] = compute()
-        return self.known[name]
-
-    def _pooled(self, pooling: NormedPooling) -> Tensor:
-        alike = [o for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
-        norms = [cast("nn.BatchNorm2d", cast("NormedPooling", o)[1]) for o in alike]
-        return fast.pool_and_norm(self.x, pooling[0], norms)
-
-
-def mix(incoming: Iterable[MixedOperation], states: Iterable[SharedState], weights: Tensor) -> Tensor:
-    """Σ over a node's edges of all that they mix. Operations that end in a batch norm leave it to the sum."""
-    maps, map_weights, inputs, input_weights = [], [], [], []
-    norms: list[nn.BatchNorm2d] = []
-    for edge, state, row in zip(incoming, states, weights.unbind(), strict=True):
-        each = row.unbind()
-        for column, operation in zip(edge.columns, edge.operations, strict=True):
-            layers = list(cast("Layers", operation)) if type(operation).forward is Layers.forward else [operation]
-            if isinstance(layers[-1], nn.BatchNorm2d) and not layers[-1].affine:
-                norms.append(cast("nn.BatchNorm2d", layers.pop()))
-                inputs.append(state.after(*layers))
-                input_weights.append(each[column])
-            else:
-                maps.append(state.after(*layers))
-                map_weights.append(each[column])
-    sums = []
-    if maps:
-        sums.append(fast.weighted_sum(maps, torch.stack(map_weights)))
-    if inputs:
-        sums.append(fast.weighted_norms(inputs, norms, torch.stack(input_weights)))
-    return sum(sums[1:], start=sums[0])
 
 
 class Supernet(nn.Module):

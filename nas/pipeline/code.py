@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ROOMS = ("nas", "stages")
 APART = "nas.pipeline"
 AFTER = "record"  # a training stage's function that runs when the training is done
+TWINS = ("nas.networks", "nas.fast")  # nas.fast.accelerate loads nas.fast.NAME where nas.networks.NAME is loaded
 
 # Tables from names to what is made: a stage depends on the entries that it names (`chosen`), not on the whole table.
 SPACES, OPERATIONS, READERS = "nas.space.spaces", "nas.space.operations", "nas.data.readers"
@@ -227,6 +228,10 @@ def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
         parents = {name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)}
         waiting += [parent for parent in parents if _source(parent) is not None]
         waiting += _imports(name, without if name.startswith("stages.") else None)
+        if TWINS[1] in found:
+            plain, fast = (f"{room}." for room in TWINS)
+            twins = {fast + other.removeprefix(plain) for other in found if other.startswith(plain)}
+            waiting += [twin for twin in twins if _source(twin) is not None]
     return found
 
 

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nas.data import dataset
 from nas.data.streaming import cpus
+from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import write_json
@@ -59,6 +60,7 @@ def train(params: Params, way: str, seed: int) -> None:
         auxiliary=True,
         stem=p.stem,
     ).to(device)
+    accelerate(network)
     hook = rectify_last_map(network) if way == "in_place" else None
     test = prepared.batches(prepared.test, batch_size=p.batch_size)
     history = loop.train(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas import fast
+from nas.fast import conditions, kernels, layers
 
 
 def draw(*shape: int, channels_last: bool = True) -> Tensor:
@@ -32,7 +32,7 @@ def test_depthwise_convolution(kernel, dilation, stride, height, width):
     torch.manual_seed(0)
     x, weight = draw(3, 4, height, width), draw(4, 1, kernel, kernel)
     plain = functional.conv2d(x, weight, None, stride, dilation * (kernel - 1) // 2, dilation, groups=4)
-    assert_same(fast.depthwise_conv(x, weight, stride, dilation), plain, [x, weight])
+    assert_same(kernels.depthwise_conv(x, weight, stride, dilation), plain, [x, weight])
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -41,12 +41,12 @@ def test_widened_depthwise(parts, kernel):
     torch.manual_seed(1)
     x, wide, weight = draw(2, 4, 6, 5), draw(4 * parts, 4, 1, 1), draw(4, parts, kernel, kernel)
     plain = functional.conv2d(functional.conv2d(x, wide), weight, padding=kernel // 2, groups=4)
-    assert_same(fast.widened_depthwise(x, wide, weight), plain, [x, wide, weight])
+    assert_same(kernels.widened_depthwise(x, wide, weight), plain, [x, wide, weight])
 
 
 def test_only_the_gradients_that_are_wanted_are_computed():
     x, weight = torch.randn(2, 3, 4, 4), nn.Parameter(torch.randn(3, 1, 5, 5))
-    fast.depthwise_conv(x, weight, 1, 1).sum().backward()
+    kernels.depthwise_conv(x, weight, 1, 1).sum().backward()
     assert x.grad is None and weight.grad is not None
 
 
@@ -55,9 +55,9 @@ def test_every_other_pixel(height, width):
     torch.manual_seed(7)
     x = draw(2, 3, height, width)
     plain = [x[:, :, start::2, start::2] for start in (0, 1)]
-    for ours, expected in zip(fast.every_other(x), plain, strict=True):
+    for ours, expected in zip(kernels.every_other(x), plain, strict=True):
         assert_same(ours, expected, [x])
-    together, expected = (torch.cat([each.flatten() for each in maps]) for maps in (fast.every_other(x), plain))
+    together, expected = (torch.cat([each.flatten() for each in maps]) for maps in (kernels.every_other(x), plain))
     assert_same(together, expected, [x])
 
 
@@ -65,7 +65,7 @@ def test_weighted_sum():
     torch.manual_seed(2)
     maps, weights = [draw(2, 3, 4, 5) for _ in range(3)], draw(3)
     plain = sum(weight * x for weight, x in zip(weights, maps, strict=True))
-    assert_same(fast.weighted_sum(maps, weights), plain, [*maps, weights])
+    assert_same(kernels.weighted_sum(maps, weights), plain, [*maps, weights])
 
 
 def norms_and_copies(count: int, channels: int) -> tuple[list[nn.BatchNorm2d], list[nn.BatchNorm2d]]:
@@ -90,7 +90,7 @@ def test_weighted_norms(height, width):
         maps[0] += 2  # a mean that is not small against the variance
     norms, plain_norms = norms_and_copies(3, 6)
     plain = sum(w * n(x) for w, n, x in zip(weights, plain_norms, maps, strict=True))
-    assert_same(fast.weighted_norms(maps, norms, weights), plain, [*maps, weights])
+    assert_same(kernels.weighted_norms(maps, norms, weights), plain, [*maps, weights])
     assert_same_statistics(norms, plain_norms)
 
 
@@ -105,7 +105,7 @@ def test_batch_norm(affine, height, width):
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
     other = deepcopy(norm)
-    assert_same(fast.batch_norm(x, norm), other(x), [x, *norm.parameters()], [x, *other.parameters()])
+    assert_same(kernels.batch_norm(x, norm), other(x), [x, *norm.parameters()], [x, *other.parameters()])
     assert_same_statistics([norm], [other])
 
 
@@ -118,7 +118,7 @@ def test_pool_and_norm(pool):
     x = draw(3, 4, 6, 5)
     norms, plain_norms = norms_and_copies(2, 4)
     plain = [norm(pool(x)) for norm in plain_norms]
-    assert_same(fast.pool_and_norm(x, pool, norms), plain[0], [x])
+    assert_same(kernels.pool_and_norm(x, pool, norms), plain[0], [x])
     assert_same_statistics(norms, plain_norms)
 
 
@@ -138,19 +138,19 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_run_is_the_sequence_of_layers(name):
     torch.manual_seed(5)
-    layers = nn.Sequential(*LAYERS[name]).double()
-    other = deepcopy(layers)
+    sequence = nn.Sequential(*LAYERS[name]).double()
+    other = deepcopy(sequence)
     x = draw(3, 4, 7, 6)
     before = x.detach().clone()
-    assert_same(fast.run(layers, x), other(x), [x, *layers.parameters()], [x, *other.parameters()])
+    assert_same(layers.run(sequence, x), other(x), [x, *sequence.parameters()], [x, *other.parameters()])
     torch.testing.assert_close(x.detach(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_it_applies_to_large_maps_where_a_gradient_is_wanted_in_whole_floats(allowed):
     x = torch.zeros(1, 32, 32, 32)
-    assert not fast.applies(x[:, :, ::2, ::2])
+    assert not conditions.applies(x[:, :, ::2, ::2])
     with torch.set_grad_enabled(allowed):
-        assert fast.applies(x) == allowed
+        assert conditions.applies(x) == allowed
         with torch.autocast("cpu", torch.bfloat16):
-            assert not fast.applies(x)
+            assert not conditions.applies(x)

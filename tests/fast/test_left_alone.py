@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from nas import fast
+from nas.fast import accelerate, kernels
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
-from nas.space.operations.basic import Layers
+from nas.space.operations.basic import FactorizedReduce
 from nas.space.published import PUBLISHED
 
 MODELS = {
@@ -22,15 +22,18 @@ of_models = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture
-def both(monkeypatch) -> Callable[[Callable[[nn.Module], object], str], list]:
-    """What a function makes of a model by the fast path and by the plain one."""
+def both(monkeypatch) -> Callable[..., list]:
+    """What a function makes of a model by the fast path and by the plain one; `change` changes it before."""
+    monkeypatch.setattr("nas.fast.conditions.SMALLEST", 0)
 
-    def compute(function: Callable[[nn.Module], object], model: str) -> list:
+    def compute(function: Callable[[nn.Module], object], model: str, change: Callable | None = None) -> list:
         results = []
-        for smallest in (0, float("inf")):
-            monkeypatch.setattr("nas.fast.SMALLEST", smallest)
+        for path in (accelerate, nn.Module.train):
             torch.manual_seed(0)
-            results.append(function(MODELS[model]().double().train()))
+            network = MODELS[model]().double().train()
+            if change:
+                network.apply(change)
+            results.append(function(path(network)))
         return results
 
     return compute
@@ -126,7 +129,7 @@ class Shifted(nn.Conv2d):
         return super().forward(x) + 1
 
 
-class Reversed(Layers):
+class Reversed(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flip(3))
 
@@ -139,27 +142,23 @@ class Doubled(nn.BatchNorm2d):
 @of_models
 @pytest.mark.parametrize("kind", [Shifted, Reversed, Doubled])
 def test_a_subclass_with_another_forward_keeps_it(both, model, kind):
-    base = kind.__base__
+    def change(module: nn.Module) -> None:
+        if isinstance(module, kind.__base__):
+            module.__class__ = kind
 
-    def outcome(network: nn.Module) -> Tensor:
-        for module in network.modules():
-            if isinstance(module, base):
-                module.__class__ = kind
-        return network(images())
-
-    ours, plain = both(outcome, model)
+    ours, plain = both(lambda network: network(images()), model, change)
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
 
 
 @of_models
-def test_a_forward_that_was_replaced_on_the_object_is_called(both, model):
-    def outcome(network: nn.Module) -> Tensor:
-        for module in network.modules():
-            if isinstance(module, nn.ReLU):
-                module.forward = torch.tanh
-        return network(images())
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.Sequential, FactorizedReduce])
+def test_a_forward_that_was_replaced_on_the_object_is_called(both, model, kind):
+    def change(module: nn.Module) -> None:
+        if isinstance(module, kind):
+            usual = module.forward
+            module.forward = lambda x: usual(x).tanh()
 
-    ours, plain = both(outcome, model)
+    ours, plain = both(lambda network: network(images()), model, change)
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
 
 
@@ -192,11 +191,11 @@ def test_gradients_of_gradients_by_finite_differences():
     def check(function: Callable[..., object], *inputs: Tensor) -> None:
         assert torch.autograd.gradgradcheck(function, inputs)
 
-    check(lambda x, w: fast.depthwise_conv(x, w, 1, 1), x, weight)
-    check(lambda x, w: fast.depthwise_conv(x, w, 2, 2), x, weight)
-    check(fast.every_other, x)
-    check(lambda x, y: fast.concat([x, y]), x, y)
-    check(lambda w, x, y: fast.weighted_sum([x, y], w), weights, x, y)
-    check(lambda w, x, y: fast.weighted_norms([x, y], plain_norms, w), weights, x, y)
-    check(lambda x: fast.batch_norm(x, norm), x)
-    check(lambda x: fast.pool_and_norm(x, nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), plain_norms), x)
+    check(lambda x, w: kernels.depthwise_conv(x, w, 1, 1), x, weight)
+    check(lambda x, w: kernels.depthwise_conv(x, w, 2, 2), x, weight)
+    check(kernels.every_other, x)
+    check(lambda x, y: kernels.concat([x, y]), x, y)
+    check(lambda w, x, y: kernels.weighted_sum([x, y], w), weights, x, y)
+    check(lambda w, x, y: kernels.weighted_norms([x, y], plain_norms, w), weights, x, y)
+    check(lambda x: kernels.batch_norm(x, norm), x)
+    check(lambda x: kernels.pool_and_norm(x, nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), plain_norms), x)

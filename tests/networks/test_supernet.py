@@ -11,12 +11,12 @@ import reference
 import torch
 from torch import nn
 
+from nas.fast.supernet import SharedState, mix
 from nas.networks.network import Network
-from nas.networks.supernet import MixedOperation, SharedState, Supernet, mix, one_hot_sample
+from nas.networks.supernet import MixedOperation, Supernet, one_hot_sample
 from nas.pipeline.errors import UserError
 from nas.space import operations
 from nas.space.genotypes import Genotype, edges
-from nas.space.operations.basic import Layers
 from nas.space.spaces import SPACES, SearchSpace
 
 pytestmark = pytest.mark.usefixtures("paths")
@@ -140,7 +140,7 @@ def test_operations_of_few_layers_are_mixed_as_any(layers, add_operation):
         "conv": lambda c: nn.Conv2d(c, c, 1, bias=False),
         "norm": lambda c: nn.BatchNorm2d(c, affine=False),
     }
-    add_operation("few", lambda c, stride, affine: Layers(*(kinds[k](c) for k in layers)))
+    add_operation("few", lambda c, stride, affine: nn.Sequential(*(kinds[k](c) for k in layers)))
     edges = [reference.randomize(MixedOperation(("few", "skip_connect"), 4, 1)) for _ in range(2)]
     maps, weights = [images(3, 4, 7, 6) for _ in edges], images(2, 2).softmax(1)
     states = [SharedState(x, [edge]) for x, edge in zip(maps, edges, strict=True)]
@@ -315,15 +315,18 @@ def test_gdas_computes_the_drawn_operation_alone(space):
         assert computed == expected
 
 
-def test_gdas_gives_every_alpha_a_gradient_and_only_drawn_weights():
-    supernet = make("darts", layers=3, nodes=2)
+@pytest.mark.parametrize("space", ["darts", "efficientnetv2"])
+def test_gdas_gives_every_alpha_a_gradient_and_only_drawn_weights(space):
+    supernet = make(space, layers=3, nodes=2)
     supernet.temperature = 10.0
     torch.manual_seed(1)
     nn.functional.cross_entropy(supernet(images(6, 1, 8, 8)), torch.arange(6) % 3).backward()
     for alphas in supernet.alphas():
         assert alphas.grad.ne(0).any(dim=0).all()
     without = [name for name, p in supernet.weights().items() if p.grad is None]
-    assert without and all(".operations." in name for name in without)
+    assert without
+    if "none" not in SPACES[space].operations:  # or no path may lead through a cell's input
+        assert all(".operations." in name for name in without)
 
 
 @pytest.mark.parametrize("space, strongest", [("darts", "sep_conv_5x5"), ("efficientnetv2", "ds_conv")])

@@ -221,7 +221,7 @@ def short_names(path: Path) -> set[str]:
 
 
 def test_only_the_tables_import_by_name() -> None:
-    """An import whose name is computed cannot be followed: its module must be one of `chosen`.
+    """An import whose name is computed cannot be followed: its module must be one of `chosen`, or of `TWINS`.
 
     ``nas.predict`` and what `nas.search` gives by a short name are for other people's programs; none of ours may.
     """
@@ -233,4 +233,11 @@ def test_only_the_tables_import_by_name() -> None:
             word in path.read_text(encoding="utf-8") for word in ("import_module", "__import__", "spec_from", "exec(")
         )
     }
-    assert by_name - {"nas", "nas.search", "nas.pipeline.code"} == {code.OPERATIONS, code.READERS}
+    assert by_name - {"nas", "nas.search", "nas.pipeline.code"} == {code.OPERATIONS, code.READERS, "nas.fast"}
+
+
+def test_what_computes_a_network_faster_comes_with_it() -> None:
+    found = {stage: code.reachable([f"stages.{stage}"]) for stage in ("search", "evaluate", "gradcam")}
+    assert {"nas.fast", "nas.fast.network", "nas.fast.supernet"} <= found["search"]
+    assert "nas.fast.network" in found["evaluate"] and "nas.fast.supernet" not in found["evaluate"]
+    assert not [name for name in found["gradcam"] if name.startswith("nas.fast")]

@@ -340,6 +340,7 @@ def test_an_empty_text():
         ("precision", 16, "32 or 'bf16'"),
         ("precision", "32", "32 or 'bf16'"),
         ("precision", "fp16", "32 or 'bf16'; did you mean bf16?"),
+        ("fast", False, "'auto' or 'off'"),
         ("search.order", "frist", "'first' or 'second'; did you mean first?"),
         ("search.order", 2, "'first' or 'second'"),
         ("search.algorithm", "GDAS", "'darts', 'gdas' or 'random'; did you mean gdas?"),
@@ -621,7 +622,7 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, data, search, evaluate, pretrain, slim, gradcam"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, search, evaluate, pretrain, slim, gradcam"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known})"
 
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 
@@ -15,14 +16,13 @@ from conftest import ROOT
 from torch import nn
 from torchvision.models import efficientnet
 
+from nas.fast import accelerate
 from nas.pipeline.errors import UserError
 from nas.space import operations
 from nas.space.operations import build
 from nas.space.operations.basic import FactorizedReduce, Identity, relu_conv_norm
 from nas.space.operations.efficientnet import FusedMBConv, MBConv, SqueezeExcitation
 from nas.space.operations.pib import PIBConv
-
-pytestmark = pytest.mark.usefixtures("paths")
 
 PAPERS = [
     *("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "conv_7x1_1x7", "dil_conv_3x3", "dil_conv_5x5"),
@@ -44,16 +44,18 @@ def image(channels: int, size: tuple[int, int], batch: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", PAPERS)
-def test_operation_equals_its_definition(name, stride, affine, training):
+def test_operation_equals_its_definition(name, stride, affine, training, monkeypatch):
+    monkeypatch.setattr("nas.fast.conditions.SMALLEST", 0)
     for size in MAPS:
         module = reference.randomize(build(name, C, stride, affine)).train(training)
         take, rest = reference.take_from(module)
         x = image(C, size)
         expected = reference.operation(name, x.numpy(), stride, take, training=training, affine=affine)
         assert next(rest, None) is None
-        out = module(x)
-        assert out.shape == (3, C, -(-size[0] // stride), -(-size[1] // stride))
-        np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-9, atol=1e-9)
+        for path in (module, accelerate(deepcopy(module))):
+            out = path(x)
+            assert out.shape == (3, C, -(-size[0] // stride), -(-size[1] // stride))
+            np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_every_operation_has_a_reference():

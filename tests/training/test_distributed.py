@@ -19,13 +19,13 @@ from conftest import ENVIRONMENT, ROOT, Project
 from torch import nn
 from torch.nn.functional import batch_norm
 
-from nas import fast
 from nas.data import batches as data
 from nas.data import sharing
 from nas.data.batches import Batches
 from nas.data.streaming import cpus
 from nas.dnal.backbones import build
 from nas.dnal.phases import GateRecipe, learn_gates
+from nas.fast import accelerate, conditions
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.pipeline.errors import FAILURE, UserError
@@ -93,7 +93,8 @@ def rows_and_state(rows: list[dict], model: nn.Module) -> dict:
 
 def network() -> Network:
     torch.manual_seed(0)
-    return Network(PUBLISHED["DARTS_V2"], channels=4, layers=1, num_classes=3, in_channels=1, auxiliary=True).double()
+    how = {"channels": 4, "layers": 1, "num_classes": 3, "in_channels": 1, "auxiliary": True}
+    return accelerate(Network(PUBLISHED["DARTS_V2"], **how).double())
 
 
 def trained(key: str | None = None) -> dict:
@@ -147,7 +148,7 @@ def searched(recipe: AlphaRecipe, recompute: bool = False) -> dict:
     torch.manual_seed(0)
     model = Supernet(SPACE, channels=2, layers=3, nodes=1, num_classes=3, in_channels=1, recompute=recompute).double()
     halves = augmented(21), batches(20, 16, shuffle=True), batches(20, 16)  # the last two batches have 5 images and 4
-    history, alphas = search(model, *halves, replace(RECIPE, epochs=1), recipe, seed=5)
+    history, alphas = search(accelerate(model), *halves, replace(RECIPE, epochs=1), recipe, seed=5)
     return rows_and_state(history + alphas, model)
 
 
@@ -172,7 +173,7 @@ JOBS = [value for name, value in globals().items() if name.startswith("job_")]
 
 def all_jobs(folder: Path) -> dict:
     os.environ["NAS_CHECKPOINTS"] = str(folder / "checkpoints")
-    fast.SMALLEST = 0  # small maps are computed as large ones are
+    conditions.SMALLEST = 0  # small maps are computed as large ones are
     data.normalise = partial(data.normalise, dtype=torch.float64)
     torch.set_num_threads(1)
     return {job.__name__.removeprefix("job_"): job() for job in JOBS}
@@ -193,11 +194,11 @@ def one_of(rank: int, count: int, parent: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What one process leaves of every job."""
-    smallest, threads, normalise = fast.SMALLEST, torch.get_num_threads(), data.normalise
+    smallest, threads, normalise = conditions.SMALLEST, torch.get_num_threads(), data.normalise
     try:
         return all_jobs(tmp_path_factory.mktemp("alone"))
     finally:
-        fast.SMALLEST, data.normalise = smallest, normalise
+        conditions.SMALLEST, data.normalise = smallest, normalise
         del os.environ["NAS_CHECKPOINTS"]
         torch.set_num_threads(threads)
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from nas import fast
 from nas.pipeline.errors import UserError
 
 
@@ -36,29 +35,15 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.join(self.split(self.relu(x)))
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The pixels of even rows and columns, and those of odd ones."""
-        even, odd = fast.every_other(x) if self.training and fast.applies(x) else (x[:, :, i::2, i::2] for i in (0, 1))
+        x = self.relu(x)
         height, width = x.shape[-2:]
-        return even, nn.functional.pad(odd, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else odd
-
-    def join(self, halves: tuple[Tensor, Tensor]) -> Tensor:
-        even, odd = halves
-        return self.norm(torch.cat([self.even(even), self.odd(odd)], dim=1))
+        shifted = nn.functional.pad(x[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
+        return self.norm(torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(shifted)], dim=1))
 
 
-class Layers(nn.Sequential):
-    """Layers one after the other, computed as ``nas.fast`` does where that pays."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return fast.run(self, x) if self.training and fast.applies(x) else super().forward(x)
-
-
-def relu_conv_norm(channels_in: int, channels_out: int, affine: bool = True) -> Layers:
+def relu_conv_norm(channels_in: int, channels_out: int, affine: bool = True) -> nn.Sequential:
     """Bring a cell's input to the cell's width: ReLU, 1×1 convolution, BN."""
-    return Layers(
+    return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels_in, channels_out, 1, bias=False),
         nn.BatchNorm2d(channels_out, affine=affine),

@@ -4,10 +4,10 @@ from functools import partial
 
 from torch import nn
 
-from nas.space.operations.basic import ChannelNorm, Layers, depthwise, pointwise
+from nas.space.operations.basic import ChannelNorm, depthwise, pointwise
 
 
-class ConvNeXt(Layers):
+class ConvNeXt(nn.Sequential):
     """Inverted bottleneck with the depthwise convolution first (Liu et al., 2022; Ahmadian et al., 2023, Fig. 2b).
 
     Without ConvNeXt's residual: in a cell, skip_connect is an operation of its own. `expansion` is C_inv / C.

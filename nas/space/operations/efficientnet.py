@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 
 from nas.pipeline.errors import UserError
-from nas.space.operations.basic import Layers, depthwise, pointwise, widened
+from nas.space.operations.basic import depthwise, pointwise, widened
 
 
-class DSConv(Layers):
+class DSConv(nn.Sequential):
     """Depthwise-separable convolution (MobileNet: Howard et al., 2017, Fig. 3)."""
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int = 3) -> None:
@@ -60,7 +60,7 @@ class InvertedBottleneck(nn.Module):
             raise UserError(f"se_ratio: {se_ratio} is not allowed: must be from 0 to 1")
         squeeze = [SqueezeExcitation(wide, max(1, int(channels * se_ratio + 1e-6)))] if se_ratio else []
         project = [pointwise(wide, channels), nn.BatchNorm2d(channels, affine=affine)]
-        self.branch = Layers(*widen, *squeeze, *project)
+        self.branch = nn.Sequential(*widen, *squeeze, *project)
         self.residual = stride == 1
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from math import gcd
 
 from torch import nn
 
-from nas.space.operations.basic import Layers, depthwise, pointwise, widened
+from nas.space.operations.basic import depthwise, pointwise, widened
 
 
-class PIBConv(Layers):
+class PIBConv(nn.Sequential):
     """Pseudo-inverted bottleneck (Ahmadian et al., 2023, Fig. 2c).
 
     Widens C to F·C channels by a 1×1 convolution and comes back to C by a grouped k×k one: two depthwise steps, and

@@ -4,10 +4,10 @@ from functools import partial
 
 from torch import nn
 
-from nas.space.operations.basic import ChannelNorm, Layers, depthwise, pointwise
+from nas.space.operations.basic import ChannelNorm, depthwise, pointwise
 
 
-class SepConv(Layers):
+class SepConv(nn.Sequential):
     """Depthwise-separable convolution, stacked twice (DARTS; Xception). Only the first carries the stride.
 
     `activation` is ReLU in DARTS and GELU in the PIBConv paper's first step, `norm` BatchNorm and, in its second,
@@ -38,7 +38,7 @@ class SepConv(Layers):
         )
 
 
-class DilConv(Layers):
+class DilConv(nn.Sequential):
     """Depthwise-separable convolution with dilation 2 (DARTS)."""
 
     def __init__(self, channels: int, stride: int, affine: bool = True, *, kernel: int) -> None:

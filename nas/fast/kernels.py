@@ -1,0 +1,383 @@
+"""Convolutions, norms and sums of training on the CPU, by identities whose kernels are faster, forward and backward.
+
+Each function is defined by its first line, in plain terms, and tested against that. Slow in the plain form, with
+channels innermost in memory, are
+
+- the gradients of depthwise convolutions, other than 3×3 ones without dilation: see `depthwise_conv`;
+- grouped convolutions with a few channels a group: see `widened_depthwise`;
+- batch norm, weight and sum, each a pass over a map larger than the caches: see `weighted_norms`, `weighted_sum` and
+  `pool_and_norm`;
+- batch norms of channels that are no multiple of a processor's vectors: see `batch_norm`.
+
+A gradient that is to be differentiated again (``create_graph=True``) is that of the plain form.
+"""
+
+from collections.abc import Callable, Sequence
+from math import gcd
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def _again(plain: Callable[..., Tensor], tensors: Sequence[Tensor | None], gradient: Tensor) -> list[Tensor | None]:
+    """The gradients of ``plain(*tensors)``, for each of `tensors` that wants one, as what can be differentiated."""
+    # Views, since one of the tensors may follow from another, whose gradient here is that of the direct way alone.
+    tensors = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
+    wanted = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
+    found = iter(torch.autograd.grad(plain(*tensors), wanted, gradient, create_graph=True))
+    return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in tensors]
+
+
+# Convolutions
+
+
+def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """A k×k convolution of each channel with itself, k odd, with padding dilation·(k − 1)/2.
+
+    Parameters
+    ----------
+    x : Tensor, N × C × H × W
+    weight : Tensor, C × 1 × k × k
+    stride, dilation : 1 or 2
+
+    Notes
+    -----
+    Its gradients: see `_input_gradient` and `_weight_gradient`. With stride 2 and dilation 2 the output reads pixels of
+    even rows and columns alone: it is the ordinary convolution of those.
+    """
+    if stride == dilation == 2:
+        return _Depthwise.apply(*_EveryOther.apply(x, 0), weight, 1, 1)
+    return _Depthwise.apply(x, weight, stride, dilation)
+
+
+def widened_depthwise(x: Tensor, wide: Tensor, weight: Tensor) -> Tensor:
+    """A 1×1 convolution C → F·C, then a k×k one of C groups back to C: the sum of F pairs of 1×1 and depthwise.
+
+    Parameters
+    ----------
+    x : Tensor, N × C × H × W
+    wide : Tensor, F·C × C × 1 × 1
+    weight : Tensor, C × F × k × k
+    """
+    parts = weight.shape[1]
+    return sum(depthwise_conv(functional.conv2d(x, wide[f::parts]), weight[:, f : f + 1], 1, 1) for f in range(parts))
+
+
+def every_other(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x[:, :, ::2, ::2], x[:, :, 1::2, 1::2]``. PyTorch's own gradient of each is a whole map, channels outermost."""
+    return _EveryOther.apply(x, 0, 1)
+
+
+class _EveryOther(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *starts: int) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.starts = x.shape, starts
+        return tuple(channels_last(x[:, :, start::2, start::2]) for start in starts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            x = gradients[0].new_zeros(ctx.shape).requires_grad_()
+            every = [
+                _again(lambda x, s=s: x[:, :, s::2, s::2], [x], g) for s, g in zip(ctx.starts, gradients, strict=True)
+            ]
+            return sum(of_x for (of_x,) in every), *[None] * len(gradients)
+        of_x = torch.empty(ctx.shape, dtype=gradients[0].dtype, memory_format=torch.channels_last).zero_()
+        for start, gradient in zip(ctx.starts, gradients, strict=True):
+            of_x[:, :, start::2, start::2] = gradient
+        return of_x, *[None] * len(gradients)
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.dilation = stride, dilation
+        return _convolve(x, weight, stride, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_again(lambda x, w: _convolve(x, w, ctx.stride, ctx.dilation), [x, weight], gradient), None, None
+        gradient = channels_last(gradient)
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.dilation)
+        if ctx.needs_input_grad[1]:
+            of_weight = _weight_gradient(gradient, x, weight.shape[-1], ctx.stride, ctx.dilation)
+        return of_x, of_weight, None, None
+
+
+def _convolve(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    padding = dilation * (weight.shape[-1] - 1) // 2
+    return functional.conv2d(x, weight, None, stride, padding, dilation, groups=len(weight))
+
+
+def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """Without stride: the output's gradient, convolved with the kernel turned by 180 degrees."""
+    if stride == 1:
+        return _convolve(gradient, weight.flip(2, 3), 1, dilation)
+    half = (weight.shape[-1] - 1) // 2
+    return _backward(gradient, x, weight, stride=stride, padding=(half, half), groups=len(weight), which=0)
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+    """The gradient of a k×k depthwise kernel, at most three of its columns at a time, for which the kernels are fast.
+
+    Columns j, j + 1, … of the kernel are a narrower kernel on an image that is shifted by j pixels. Columns 0, 2 and 4
+    of 5 are a kernel of three on the map of `_pairs`. A dilated convolution without stride never mixes pixels of
+    different parity: it is the ordinary one of the four `_phases`.
+    """
+    if dilation == 2:
+        return _weight_gradient(_phases(gradient), _phases(x), kernel, 1, 1).unflatten(0, (2, -1)).sum(0)
+    half = (kernel - 1) // 2
+
+    def of_columns(columns: int, gradient: Tensor, x: Tensor, padding: int, padding_across: int) -> Tensor:
+        part = x.new_empty(x.shape[1], 1, kernel, columns)
+        options = {"stride": stride, "padding": (padding, padding_across), "groups": x.shape[1]}
+        return _backward(gradient, x, part, **options, which=1)
+
+    width = x.shape[3]
+    if kernel <= 3 or width < half:
+        return of_columns(kernel, gradient, x, half, half)
+    if kernel == 5 and stride == 1 and width % 2 == 0 and width >= 8:
+        inner = of_columns(3, gradient, x, half, 1)
+        outer = of_columns(3, _pairs(gradient), _pairs(x), half, 1).unflatten(0, (2, -1)).sum(0)
+        return torch.cat([outer[..., :1], inner, outer[..., 2:]], dim=3)
+    found = []
+    for start in range(0, kernel, 3):
+        columns = min(3, kernel - start)
+        left = half - start
+        right = (gradient.shape[3] - 1) * stride + columns - left - width
+        found.append(of_columns(columns, gradient, functional.pad(x, (left, right, half, half)), 0, 0))
+    return torch.cat(found, dim=3)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """N × C × H × W → N × 2·C × H × W/2: columns of a parity as channels. A view, where channels are innermost."""
+    return x.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, 2 * x.shape[1])).permute(0, 3, 1, 2)
+
+
+def _phases(x: Tensor) -> Tensor:
+    """N × C × H × W → 2·N × 2·C × ⌈H/2⌉ × ⌈W/2⌉: the rows of a parity as images, its columns as channels.
+
+    Odd sizes are padded with zeros.
+    """
+    height, width = x.shape[2:]
+    x = functional.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
+    rows = x.permute(0, 2, 3, 1).unflatten(1, (-1, 2)).transpose(1, 2).flatten(0, 1)
+    return _pairs(rows.permute(0, 3, 1, 2))
+
+
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    *,
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+    which: int,
+) -> Tensor:
+    """PyTorch's own gradient of a convolution: that of its input (`which` 0) or of its weight (1)."""
+    wanted = [which == 0, which == 1, False]
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, [stride] * 2, padding, [1, 1], False, [0, 0], groups, wanted
+    )[which]
+
+
+# Sums, norms, concatenation
+
+
+def concat(maps: Sequence[Tensor]) -> Tensor:
+    """``torch.cat(maps, dim=1)``. Gradients of the maps come with channels innermost, not as slices of channels."""
+    return _Concat.apply(*maps)
+
+
+class _Concat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *maps: Tensor) -> Tensor:
+        ctx.widths = [x.shape[1] for x in maps]
+        return torch.cat(maps, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(channels_last(part) for part in gradient.split(ctx.widths, dim=1))
+
+
+def weighted_sum(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Σ_b w_b · x_b of maps of one shape, in one pass over each; `weights`: one for each map."""
+    return _WeightedSum.apply(weights, *maps)
+
+
+class _WeightedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, *maps)
+        result = maps[0] * weights[0]
+        for x, weight in zip(maps[1:], weights[1:], strict=True):
+            result.addcmul_(x, weight)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *maps = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            plain = lambda weights, *maps: sum(w * x for w, x in zip(weights, maps, strict=True))  # noqa: E731
+            return tuple(_again(plain, [weights, *maps], gradient))
+        gradient = channels_last(gradient)
+        of_weights = None
+        if ctx.needs_input_grad[0]:
+            flat = _pixels(gradient).flatten()
+            of_weights = torch.stack([flat @ _pixels(x).flatten() for x in maps])
+        wanted = ctx.needs_input_grad[1:]
+        return of_weights, *(gradient * weight if want else None for weight, want in zip(weights, wanted, strict=True))
+
+
+def weighted_norms(maps: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d], weights: Tensor) -> Tensor:
+    """Σ_b w_b · BN_b(x_b): the weighted sum of batch norms without scale, in training mode.
+
+    Parameters
+    ----------
+    maps : sequence of Tensor, N × C × H × W
+    norms : sequence of BatchNorm2d
+        Their running statistics are updated.
+    weights : Tensor
+        One for each map.
+
+    Notes
+    -----
+    Of each map, a pass for its statistics and one that adds it to the sum; no norm's result is ever in memory.
+    """
+    scales = weights[:, None].expand(-1, maps[0].shape[1])
+    result, means, variances = _Norms.apply(norms[0].eps, scales, None, *maps)
+    _track(norms, means, variances, result[:, 0].numel())
+    return result
+
+
+def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
+    pooled = _average(x, pool) if type(pool) is nn.AvgPool2d else pool(x)
+    result, (mean,), (variance,) = _Norms.apply(norms[0].eps, x.new_ones(1, x.shape[1]), None, pooled)
+    _track(norms, [mean] * len(norms), [variance] * len(norms), result[:, 0].numel())
+    return result
+
+
+def _average(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
+    """``pool(x)`` of windows of odd size, padding left out: a depthwise convolution with ones."""
+    kernel, stride = pool.kernel_size, pool.stride
+    counts = _convolve(x.new_ones(1, 1, *x.shape[2:]), x.new_ones(1, 1, kernel, kernel), stride, 1)
+    return depthwise_conv(x, x.new_ones(x.shape[1], 1, kernel, kernel), stride, 1) / counts
+
+
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """``norm(x)`` in training mode."""
+    scale = x.new_ones(x.shape[1]) if norm.weight is None else norm.weight
+    result, means, variances = _Norms.apply(norm.eps, scale[None], norm.bias, x)
+    _track([norm], means, variances, x[:, 0].numel())
+    return result
+
+
+class _Norms(torch.autograd.Function):
+    """bias + Σ_b scales_b · x̂_b, where x̂ = (x − mean) · inverse; all but `bias` and the maps are maps × channels."""
+
+    @staticmethod
+    def forward(ctx: Any, eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor) -> tuple[Tensor, ...]:
+        means, variances = _statistics(maps)
+        inverse = (variances + eps).rsqrt()
+        factors = scales * inverse
+        shift = -(factors * means).sum(0)
+        shift = shift if bias is None else shift + bias
+        result = torch.addcmul(_over_map(shift), maps[0], _over_map(factors[0]))
+        for x, factor in zip(maps[1:], factors[1:], strict=True):
+            result.addcmul_(x, _over_map(factor))
+        ctx.eps = eps
+        ctx.save_for_backward(means, inverse, factors, scales, bias, *maps)
+        ctx.mark_non_differentiable(means, variances)
+        return result, means, variances
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of a map x is factor · (g − Σ g/n − x̂ · Σ g·x̂/n)."""
+        means, inverse, factors, scales, bias, *maps = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *_again(lambda *given: _plain_norms(ctx.eps, *given), [scales, bias, *maps], gradient)
+        gradient = channels_last(gradient)
+        aligned, total = _alignment(gradient, maps, means, inverse)
+        count = gradient[:, 0].numel()
+        slopes = factors * inverse * aligned / count
+        constants = means * slopes - factors * total / count
+        of_maps = [
+            torch.addcmul(_over_map(constant), x, _over_map(-slope)).addcmul_(gradient, _over_map(factor))
+            if wanted
+            else None
+            for wanted, x, factor, slope, constant in zip(
+                ctx.needs_input_grad[3:], maps, factors, slopes, constants, strict=True
+            )
+        ]
+        return None, aligned, total if ctx.needs_input_grad[2] else None, *of_maps
+
+
+def _plain_norms(eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor) -> Tensor:
+    """What `_Norms` computes, operation by operation."""
+    result = 0 if bias is None else _over_map(bias)
+    for x, scale in zip(maps, scales, strict=True):
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        result = result + _over_map(scale) * (x - mean) * (variance + eps).rsqrt()
+    return result
+
+
+def _statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and variance (over n) of each channel, maps × channels."""
+    found = [torch.batch_norm_update_stats(_side_by_side(x), None, None, 0.0) for x in maps]
+    # maps × pixels side by side × channels
+    means, variances = (torch.stack(each).unflatten(1, (-1, maps[0].shape[1])) for each in zip(*found, strict=True))
+    mean = means.mean(1)
+    return mean, (variances + (means - mean[:, None]).square()).mean(1)
+
+
+def _alignment(gradient: Tensor, maps: Sequence[Tensor], means: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ g·x̂, maps × channels, and Σ g over the pixels."""
+    of_wide = _side_by_side(gradient)
+    beside = of_wide.shape[1] // gradient.shape[1]
+    sums = [
+        torch.ops.aten.native_batch_norm_backward(
+            of_wide, _side_by_side(x), None, None, None, *centre, True, 0.0, [False, True, True]
+        )[1:]
+        for x, *centre in zip(maps, means.repeat(1, beside), inverse.repeat(1, beside), strict=True)
+    ]
+    aligned = torch.stack([each for each, _ in sums]).unflatten(1, (beside, -1)).sum(1)
+    return aligned, sums[0][1].unflatten(0, (beside, -1)).sum(0)
+
+
+def _over_map(channels: Tensor) -> Tensor:
+    return channels[:, None, None]
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """N × C × H × W → 1 × k·C × N·H·W/k × 1, a view: k pixels as one of more channels, for which sums are faster."""
+    pixels = _pixels(x)
+    beside = gcd(8, len(pixels))
+    return pixels.view(1, -1, 1, beside * x.shape[1]).permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same N × C × H × W values, C innermost in memory: convolutions of few channels run faster, and pass it on."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """N × C × H × W → N·H·W × C: a view, where channels are innermost in memory."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+@torch.no_grad()
+def _track(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variances: Sequence[Tensor], count: int) -> None:
+    """Update running statistics as batch norm does: with the variance over count − 1."""
+    for norm, mean, variance in zip(norms, means, variances, strict=True):
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked += 1
