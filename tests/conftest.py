@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from nas.pipeline import template
 
 ROOT = Path(__file__).parent.parent
+collect_ignore = ["gpu"]  # test_gpu.py runs it apart
 signal.signal(signal.SIGINT, signal.default_int_handler)  # children inherit a background job's ignoring of it
 settings.register_profile("busy", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("busy")
@@ -49,6 +50,14 @@ TINY = {
     },
     "gradcam": {"networks": ["DARTS_V2-2-0"], "classes": ["0", "1"]},
 }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow is what needs a pipeline that has run, processes that train together, or a browser."""
+    for item in items:
+        if {"finished", "together", "toy", "browser"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=["fast"])

@@ -28,6 +28,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_table_and_a_file_for_each_case(tmp_path: Path) -> None:
     done = run(tmp_path, *NAMES, "--small", "--repeats", "1", "--threads", "1", "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -68,6 +69,7 @@ def test_every_case_names_workloads_that_take_its_setting() -> None:
             assert required <= (case.setting | more).keys() <= required | set(taken)
 
 
+@pytest.mark.slow
 def test_memory_is_what_the_workload_holds() -> None:
     """50,000 images of 3 × 32 × 32 bytes, and some batches of 1000 in float32: not the interpreter's 700 MB, nor this
     process's, which a child's ru_maxrss would start from."""
@@ -99,6 +101,7 @@ print(json.dumps(name))
 """
 
 
+@pytest.mark.slow
 def test_processes_compute_a_step_each_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "takes_turns.py").write_text(TAKES_TURNS)
     popen = subprocess.Popen
@@ -111,6 +114,7 @@ def test_processes_compute_a_step_each_in_turns(tmp_path: Path, monkeypatch: pyt
     assert answers == ["a", "b"] and (tmp_path / "order").read_text() == "a0 b0 a1 b1 a2 b2 "
 
 
+@pytest.mark.slow
 def test_a_workload_that_fails_ends_the_measurement() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         measure.run("our_data", {"images": 20}, steps=1, threads=1, device="cpu")

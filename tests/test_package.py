@@ -61,6 +61,7 @@ def python(program: str, folder: Path = ROOT) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_search_needs_nothing_but_the_light_library_and_ten_lines() -> None:
     assert len(SEARCH.strip().splitlines()) <= 10
     history = "assert len(history) == 8 and history[-1]['valid_top1'] > 90, history\n"
@@ -148,6 +149,7 @@ def test_a_new_project_has_all_that_the_pipeline_needs_and_no_library(project: P
     assert (project.folder / ".dvc/plots/vega.js").stat().st_size > 500_000
 
 
+@pytest.mark.slow
 def test_a_new_project_takes_a_preset(tmp_path: Path) -> None:
     create(tmp_path / "mine", "gdas")
     assert "algorithm: gdas" in (tmp_path / "mine/params.yaml").read_text()
@@ -164,6 +166,7 @@ def test_a_new_project_takes_no_folder_that_holds_something(tmp_path: Path) -> N
     assert (tmp_path / "mine/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_code_of_a_project_is_looked_at_each_time(project: Project) -> None:
     """It is not in the project, so DVC cannot see it change."""
     project.set(**TINY)

@@ -34,7 +34,8 @@ class MixedOperation(nn.Module):
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
         if chosen is None:
-            return sum(weights[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
+            each = weights.unbind()
+            return sum(each[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
         if chosen not in self.columns:  # none
             return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
         return weights[chosen] * self.operations[self.columns.index(chosen)](x)
@@ -74,14 +75,14 @@ class MixedCell(nn.Module):
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None) -> Tensor:
         """`weights`: edges × operations; `chosen`: for each edge, the column of the only operation to compute."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
-        chosen = chosen or [None] * len(self.edges)
-        row = 0
+        chosen, rows = chosen or [None] * len(self.edges), weights.unbind()
+        first = 0
         for _ in range(self.nodes):
-            incoming = range(row, row + len(states))
+            incoming = range(first, first + len(states))
             states.append(
-                sum(self.edges[e](state, weights[e], chosen[e]) for e, state in zip(incoming, states, strict=True))
+                sum(self.edges[e](state, rows[e], chosen[e]) for e, state in zip(incoming, states, strict=True))
             )
-            row = incoming.stop
+            first = incoming.stop
         return torch.cat(states[2:], dim=1)
 
 
@@ -155,7 +156,7 @@ class Supernet(nn.Module):
         self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        normal, reduce = (self._mixture(alphas) for alphas in self.alphas())
+        normal, reduce = self._mixtures()
         s0, s1 = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
             mixture = reduce if layer in self.reductions else normal
@@ -163,17 +164,23 @@ class Supernet(nn.Module):
             s0, s1 = s1, compute(s0, s1, *mixture)
         return self.classifier(s1.mean(dim=(2, 3)))
 
-    def _mixture(self, alphas: Tensor) -> tuple[Tensor, list[int] | None]:
-        """Weights, edges × operations, and the columns to compute: None for all."""
+    def _mixtures(self) -> tuple[tuple[Tensor, list[int] | None], ...]:
+        """Of the normal and of the reduction cells: weights, edges × operations, and the columns to compute."""
         if self.temperature is None:
-            return alphas.softmax(dim=-1), None
+            return tuple((alphas.softmax(dim=-1), None) for alphas in self.alphas())
         if self.training:
-            weights = one_hot_sample(alphas, self.temperature)
+            weights = [one_hot_sample(alphas, self.temperature) for alphas in self.alphas()]
         else:
-            none = torch.tensor([name == "none" for name in self.space.operations], device=alphas.device)
-            strongest = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
-            weights = nn.functional.one_hot(strongest, alphas.shape[-1]).to(alphas.dtype)
-        return weights, weights.argmax(dim=-1).tolist()
+            weights = [self._strongest(alphas) for alphas in self.alphas()]
+        # What is computed depends on it, so a GPU has to wait here: once a pass, for both.
+        chosen = torch.stack(weights).argmax(dim=-1).tolist()
+        return tuple(zip(weights, chosen, strict=True))
+
+    def _strongest(self, alphas: Tensor) -> Tensor:
+        """Weights of 1 for each edge's strongest operation other than none."""
+        none = torch.tensor([name == "none" for name in self.space.operations], device=alphas.device)
+        strongest = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
+        return nn.functional.one_hot(strongest, alphas.shape[-1]).to(alphas.dtype)
 
     def alphas(self) -> list[nn.Parameter]:
         """The architecture's parameters: α of the normal and of the reduction cells."""

@@ -246,8 +246,11 @@ class _WholeBatchNorm(torch.autograd.Function):
         # The gradient for a given mean and variance, and Σ g·x̂ and Σ g of this process's images
         of_x, of_weight, of_bias = gradient, torch.zeros_like(mean), torch.zeros_like(mean)
         if x.numel():
+            # CUDA's kernels ask for the saved statistics where channels are innermost, and for a weight to sum with.
+            ones, inverse = torch.ones_like(mean), (variance + ctx.eps).rsqrt()
+            given = x, ones if weight is None else weight, mean, variance, mean, inverse
             of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-                gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+                gradient, *given, False, ctx.eps, [True, True, True]
             )
         sums = torch.cat([of_weight, of_bias])
         dist.all_reduce(sums)

@@ -1,0 +1,69 @@
+"""How many kernels a step launches at DARTS's size, which is what a GPU's time goes by: a budget, not to be exceeded.
+
+At C = 16, 8 layers and batch 64 a kernel computes for less time than a launch takes (5 to 8 µs).
+"""
+
+import pytest
+import torch
+from fake import GPU, FakeGPU
+
+from nas.fast import accelerate
+from nas.networks.network import Network
+from nas.networks.supernet import Supernet
+from nas.search import loop
+from nas.space.published import PUBLISHED
+from nas.training.loop import Meter, clip, cross_entropy
+from nas.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=50, learning_rate=0.025)
+BUDGET = {"alpha": 15_400, "weights": 15_800, "evaluation": 3_800}
+
+
+def batch(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(count, 3, 32, 32, device=GPU), torch.randint(10, (count,), device=GPU)
+
+
+def told(gpu: FakeGPU, name: str) -> None:
+    launches = sum(gpu.launches.values())
+    print(f"{name}: {launches:,} launches", dict(gpu.launches.most_common(8)))
+    assert BUDGET[name] / 2 < launches <= BUDGET[name]
+    gpu.clear()
+
+
+def test_a_search_step_of_first_order() -> None:
+    with FakeGPU() as gpu:
+        supernet = accelerate(Supernet("darts", channels=16, layers=8, nodes=4, num_classes=10).to(GPU)).train()
+        weights, alphas, meter = supernet.weights(), supernet.alphas(), Meter()
+        optimizer, adam = RECIPE.optimizer(weights.values()), loop.AlphaRecipe().optimizer(alphas)
+        loss = loop.functional_loss(supernet)
+        loop._weights_step(supernet, weights, optimizer, batch(64), RECIPE, meter)  # makes the momentum
+        gpu.clear()
+        for alpha, gradient in zip(alphas, loop.first_order(loss, weights, alphas, batch(64)), strict=True):
+            alpha.grad = gradient
+        adam.step()
+        told(gpu, "alpha")
+        loop._weights_step(supernet, weights, optimizer, batch(64), RECIPE, meter)
+        told(gpu, "weights")
+
+
+def test_a_training_step() -> None:
+    with FakeGPU() as gpu:
+        network = accelerate(Network(PUBLISHED["DARTS_V2"], channels=36, layers=20, num_classes=10).to(GPU)).train()
+        optimizer = RECIPE.optimizer(network.parameters())
+        for _ in range(2):
+            gpu.clear()
+            images, labels = batch(96)
+            optimizer.zero_grad()
+            cross_entropy(network(images), labels).backward()
+            clip(network.parameters(), RECIPE)
+            optimizer.step()
+        told(gpu, "evaluation")
+
+
+@pytest.mark.parametrize("foreach", [3, 70])
+def test_many_tensors_at_once_are_a_launch_for_64(foreach: int) -> None:
+    with FakeGPU() as gpu:
+        tensors = [torch.zeros(5, device=GPU) for _ in range(foreach)]
+        gpu.clear()
+        torch._foreach_add_(tensors, 1.0)
+        assert sum(gpu.launches.values()) == -(-foreach // 64)
