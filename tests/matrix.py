@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".matrix"
 # The oldest of everything belongs to the oldest Python: for newer ones there may be no builds of it.
 ROWS = ("3.11:lowest-direct", "3.11:highest", "3.12:highest", "3.13:highest")
-TESTS = ["-n", "2", "--dist", "worksteal", "-m", "not slow"]
+TESTS = ["-n", "2", "--dist", "worksteal", "-m", "not slow or end_to_end"]
 VERSIONS = "import importlib.metadata as m; print(', '.join(f'{n} {m.version(n)}' for n in ('torch', 'numpy', 'dvc')))"
 
 

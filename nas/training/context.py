@@ -45,13 +45,15 @@ class Context:
     def settings(self, section: Section, exclude: Collection[str] = (), **more: object) -> dict:
         """What determines the training's result besides data and code: a section of params.yaml, and `more`.
 
-        With what changes the rounding: a training goes on with as many threads and processes as it began with, or its
-        result would depend on when it was stopped.
+        With what changes the rounding: a training goes on with as many threads and processes as it began with, and on
+        the same model of a GPU or kind of processor, or its result would depend on when it was stopped.
         """
+        from nas.training.device import device_name
+
         rounding = {
             "threads": self.params.threads,
             "devices": self.params.devices * self.params.nodes,
-            "device": self.device.type,
+            "device": device_name(self.device),
             "precision": self.params.precision,
         }
         return section.model_dump(exclude=set(exclude)) | more | {"seed": self.seed} | rounding

@@ -29,7 +29,8 @@ def test_settings_are_a_section_and_what_changes_the_rounding(params: Params) ->
     section = params.pretrain["vgg16_cifar"]
     found = context(changed).settings(section, exclude=("width",), learning_rate_min=0.0, epochs=9)
     more = {"learning_rate_min": 0.0, "epochs": 9, "seed": 7}
-    rounding = {"threads": 5, "devices": 6, "device": "cpu", "precision": "bf16"}
+    processor = f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+    rounding = {"threads": 5, "devices": 6, "device": processor, "precision": "bf16"}
     others = {key: value for key, value in dict(section).items() if key != "width"}
     assert found == others | more | rounding
 
