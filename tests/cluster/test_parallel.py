@@ -407,8 +407,10 @@ def test_a_stage_waits_for_the_lock_and_for_another_dvc_that_runs_it(toy: Toy) -
 def test_a_stage_gets_the_gpu_that_it_asks_for(toy: Toy, address: str) -> None:
     toy.set(epochs=10)  # long enough to be seen side by side
     toy.parallel("--address", address, "train@a", "train@b")
-    given = {line.split()[0]: line.split()[2] for line in toy.events()}
-    assert given == {"prepare": os.environ.get("CUDA_VISIBLE_DEVICES", "None"), "a": "0", "b": "0"}
+    given = {line.split()[0]: " ".join(line.split()[2:]) for line in toy.events()}
+    # What asks for no GPU sees all that the node has, or none: an older Ray (2.52) hides them.
+    assert given.pop("prepare") in (os.environ.get("CUDA_VISIBLE_DEVICES", "None"), "")
+    assert given == {"a": "0", "b": "0"}
     order = [line.split()[:2] for line in toy.events() if line[0] in "ab" and line.split()[1] in ("start", "end")]
     assert [what for _, what in order] == ["start", "end", "start", "end"]  # there is but one
 
