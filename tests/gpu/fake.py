@@ -175,10 +175,9 @@ def require_what_cuda_needs(
 ) -> None:
     """Raise RuntimeError where CUDA's ``native_batch_norm_backward`` does (aten/native/cuda/Normalization.cu)."""
     inner = x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.stride(1) == 1
-    sums = any(wanted[1:])
-    if (inner or training or sums) and (saved_mean is None or saved_inverse is None) and (inner or training):
+    if (inner or training) and (saved_mean is None or saved_inverse is None):
         raise RuntimeError("native_batch_norm_backward: CUDA needs the saved mean and inverse deviation here")
-    if sums and weight is None and not training:
+    if any(wanted[1:]) and weight is None and not training:
         raise RuntimeError("native_batch_norm_backward: CUDA needs a weight to give the sums over pixels")
 
 

@@ -5,13 +5,16 @@ At C = 16, 8 layers and batch 64 a kernel computes for less time than a launch t
 
 import pytest
 import torch
+import torch.distributed as dist
 from fake import GPU, FakeGPU
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop
 from nas.space.published import PUBLISHED
+from nas.training import distributed
 from nas.training.loop import Meter, clip, cross_entropy
 from nas.training.recipe import Recipe
 
@@ -58,6 +61,32 @@ def test_a_training_step() -> None:
             clip(network.parameters(), RECIPE)
             optimizer.step()
         told(gpu, "evaluation")
+
+
+def test_a_search_step_of_one_of_four_gpus() -> None:
+    """What docs/how/scaling.md says of several: kernels, and how often each waits for the others."""
+    with FakeGPU() as gpu:
+        dist.init_process_group("fake", rank=0, world_size=4, store=FakeStore())
+        try:
+            supernet = accelerate(Supernet("darts", channels=16, layers=8, nodes=4, num_classes=10).to(GPU)).train()
+            distributed.synchronise(supernet)
+            weights, alphas = supernet.weights(), supernet.alphas()
+            optimizer, adam = RECIPE.optimizer(weights.values()), loop.AlphaRecipe().optimizer(alphas)
+            loss = loop.functional_loss(supernet)
+            for parameter in [*weights.values(), *alphas]:
+                parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()  # makes the momentum
+            adam.step()
+            gpu.clear()
+            for alpha, gradient in zip(alphas, loop.first_order(loss, weights, alphas, batch(16)), strict=True):
+                alpha.grad = gradient
+            adam.step()
+            loop._weights_step(supernet, weights, optimizer, batch(16), RECIPE, Meter())
+        finally:
+            dist.destroy_process_group()
+    waits = gpu.launches["_allgather_base_"] + gpu.launches["allreduce_"]
+    print(f"of four: {sum(gpu.launches.values()):,} launches, {waits:,} collectives")
+    assert 90_000 < sum(gpu.launches.values()) <= 103_400 and 3_500 < waits <= 3_630
 
 
 @pytest.mark.parametrize("foreach", [3, 70])
