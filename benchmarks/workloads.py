@@ -26,6 +26,7 @@ from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
+from nas.search.algorithm import make
 from nas.space.genotypes import Genotype
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES, SearchSpace
@@ -159,7 +160,8 @@ def our_search(
         Repeated(random_batch(device, batch, size), len(batches)),
         Repeated(random_batch(device, 2, size), 1),
         recipe(precision),
-        alpha_recipe(order),
+        search.AlphaRecipe(**ALPHAS),
+        make("darts" if order == "first" else "darts_second"),
         seed=0,
     )
     return batches.seconds()
@@ -167,10 +169,6 @@ def our_search(
 
 def recipe(precision: int | str = 32) -> Recipe:
     return Recipe(epochs=1, learning_rate_min=0.0, gradient_clip=5.0, precision=precision, **SEARCH)
-
-
-def alpha_recipe(order: str) -> search.AlphaRecipe:
-    return search.AlphaRecipe(algorithm="darts", order=order, tau=10.0, tau_min=1.0, **ALPHAS)
 
 
 def plain_evaluation(

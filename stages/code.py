@@ -1,17 +1,19 @@
 """Check params.yaml, and write what the code of every other stage says: python -m stages.code."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
 
 def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
-    """Each stage that is to be fingerprinted, with the argument that its code depends on, if one is."""
+    """Each stage that is to be fingerprinted, with the arguments that its code depends on."""
     for stage in ("prepare", "derive", "complexity", "pretrain", "slim", "report"):
         yield stage, []
+    for space, algorithm in product(params.search.spaces, params.search.algorithms):
+        yield "search", [space, algorithm]
     for stage, names in (
-        ("search", params.search.spaces),
         ("evaluate", params.evaluate.genotypes),
         ("gradcam", params.gradcam.networks),
     ):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nas.pipeline.names import DRAWINGS, GENOTYPES, OWN_GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
-from nas.pipeline.params import Params
+from nas.pipeline.params import RANDOM, Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 Weights = tuple[list[str], dict[str, list[list[float]]]]
 
 
-def final_weights(params: Params) -> dict[Search, Weights]:
-    """What every search ended with."""
+def read_weights(searched: Search, epoch: int | None = None) -> Weights:
+    """What a search stood for after `epoch`, by default where it ended."""
     from nas.pipeline.records import Alphas, damaged
     from nas.space import genotypes
 
-    ends = {}
-    for searched in params.search.searches():
-        table, remedy = searched.results() / "alphas.csv", f"run {stage_name('search', *searched)} again"
-        rows = Alphas.read(table, remedy).to_dict("records")
-        try:
-            ends[searched] = genotypes.final_weights(rows)
-        except ValueError as error:
-            raise damaged(table, error, remedy) from None
-    return ends
+    table, remedy = searched.results() / "alphas.csv", f"run {stage_name('search', *searched)} again"
+    rows = Alphas.read(table, remedy).to_dict("records")
+    try:
+        return genotypes.weights_at(rows, epoch)
+    except ValueError as error:
+        raise damaged(table, error, remedy) from None
 
 
 def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genotype], params: Params) -> None:
@@ -37,16 +34,19 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
 
-    seeds, cells, operations, spaces = params.search.seeds, [], [], []
-    for searched, (names, weights) in ends.items() if params.search.algorithm != "random" else ():
+    s, cells, operations, spaces = params.search, [], [], []
+    for searched, (names, weights) in ends.items():
+        if searched.algorithm == RANDOM:
+            continue
         for cell, of_cell in weights.items():
-            preference, which = Preference(names, of_cell), {"genotype": searched.genotype(seeds), "cell": cell}
+            preference = Preference(names, of_cell)
+            which = {"genotype": searched.genotype(s.algorithms, s.seeds), "cell": cell}
             cells.append(which | preference.summary())
             operations += [which | row for row in preference.by_operation()]
-        if searched.seed == seeds[-1] and len(seeds) > 1:
-            alike = [found[Search(searched.space, seed).genotype(seeds)] for seed in seeds]
-            told = repeatability(names, alike)
-            spaces += [{"space": searched.space, "cell": cell} | row for cell, row in told.items()]
+        if searched.seed == s.seeds[-1] and len(s.seeds) > 1:
+            alike = [found[searched._replace(seed=seed).genotype(s.algorithms, s.seeds)] for seed in s.seeds]
+            which = {"space": searched.space, "algorithm": searched.algorithm}
+            spaces += [which | {"cell": cell} | row for cell, row in repeatability(names, alike).items()]
     with whole_folder(PREFERENCE) as folder:
         CellPreference.write(folder / "cells.csv", cells)
         OperationPreference.write(folder / "operations.csv", operations)
@@ -54,16 +54,30 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
 
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
-    """The genotype of that name: a known one, one drawn at random, or one with a single operation on every edge."""
+    """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
     from nas.space.genotypes import random_genotype
     from nas.space.spaces import find
 
     label = Label.of(name)
+    if name in known:
+        return known[name]
     if label.kind == "random":
         return random_genotype(find(label.base).operations, params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
-    return known[name]
+    return selected(name, params)
+
+
+def selected(name: str, params: Params) -> Genotype:
+    """What a search stood for at an epoch, or with at most so many skip connections in its normal cell."""
+    from nas.space.genotypes import derive_from_weights, with_fewer_skips
+
+    label, asked = Label.of(name), {}
+    while label.kind in ("epoch", "skips"):
+        asked[label.kind] = int(label.argument)
+        label = Label.of(label.base)
+    weights = read_weights(params.search.found()[label.name], asked.get("epoch"))
+    return with_fewer_skips(*weights, asked["skips"]) if "skips" in asked else derive_from_weights(*weights)
 
 
 def main(params: Params, name: str) -> None:
@@ -73,8 +87,9 @@ def main(params: Params, name: str) -> None:
     from nas.space.notation import own, read
     from nas.space.published import PUBLISHED
 
-    ends = final_weights(params)
-    found = {searched.genotype(params.search.seeds): derive_from_weights(*end) for searched, end in ends.items()}
+    searches = params.search.found()
+    ends = {searched: read_weights(searched) for searched in searches.values()}
+    found = {label: derive_from_weights(*ends[searched]) for label, searched in searches.items()}
     known = PUBLISHED | {label: read(path) for label, path in own(OWN_GENOTYPES).items()} | found
     known |= {label: made(label, known, params) for label in params.evaluate.genotypes}
     with whole_folder(GENOTYPES) as folder, whole_folder(DRAWINGS) as drawings:

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network
-from nas.pipeline.params import Data, Params, Search
+from nas.pipeline.params import RANDOM, Data, Params
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
 
@@ -17,15 +17,14 @@ def _described(data: Data) -> str:
     return ", ".join([name, *(f"{limit} {what}" for limit, what in limits if limit)])
 
 
-def in_use(search: Search) -> dict:
-    """Those parameters of a search that its algorithm heeds, the spaces apart."""
-    unused = {
-        "darts": {"tau", "tau_min"},
-        "gdas": {"order"},
-        "random": set(type(search).model_fields) - {"seeds", "nodes"},
-    }
-    idle = unused[search.algorithm] - {"algorithm"}
-    return {key: value for key, value in search.model_dump(exclude={"spaces"}).items() if key not in idle}
+def in_use(params: Params) -> dict:
+    """Those parameters of the searches that any of their algorithms heeds, the spaces apart."""
+    s, own = params.search, {}
+    for name in s.algorithms:
+        own |= {f"{name}.{key}": value for key, value in params.algorithms.of(name).items()}
+    drawn = set(s.algorithms) == {RANDOM}
+    heeded = {"algorithms", "seeds", "nodes"} if drawn else set(type(s).model_fields) - {"spaces"}
+    return s.model_dump(include=heeded) | own
 
 
 def _of_network(params: Params, model: str) -> dict:
@@ -44,16 +43,16 @@ def contents(
 
     `test_images` is how many there are, if that is known and not what was prepared.
     """
-    s, p = params.search, params.evaluate
+    p = params.evaluate
     dnal = {model: _of_network(params, model) for model in params.slim.models}
     return Contents(
-        searches={searched.genotype(s.seeds): searched for searched in s.searches()},
+        searches=params.search.found(),
         networks=networks,
         gradcam=[Network.of(key) for key in params.gradcam.networks],
         recipes={
             "Run": {"seed": params.seed, "threads": params.threads, "precision": params.precision},
             "Data": params.data.model_dump(),
-            "Search": in_use(params.search),
+            "Search": in_use(params),
             "Evaluation": p.model_dump(exclude={"genotypes", "layers", "seeds"}),
             **{f"DNAL: {model}": recipe for model, recipe in dnal.items()},
             "Grad-CAM": {"method": params.gradcam.method, "removed": params.gradcam.removed},

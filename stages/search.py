@@ -1,49 +1,60 @@
-"""Search one space: train a supernet over it, or draw from it at random: python -m stages.search SPACE SEED."""
+"""Search one space by one algorithm, or draw from it at random: python -m stages.search SPACE ALGORITHM SEED."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nas.pipeline.names import Search
-from nas.pipeline.params import Params
+from nas.pipeline.names import Search, stage_name
+from nas.pipeline.params import RANDOM, Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
+    from nas.networks.supernet import Supernet
+    from nas.search.algorithm import Algorithm
     from nas.training.context import Context
 
 
-def draw(params: Params, name: str, searched: Search) -> None:
+def seeded_as(searched: Search) -> str:
+    """What all algorithms draw their random numbers by: they begin with the same weights and see the same batches."""
+    return stage_name("search", searched.space, searched.seed)
+
+
+def draw(params: Params, searched: Search) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    from nas.pipeline.files import whole_file
     from nas.pipeline.records import Alphas, Drawn, DrawnHistory
     from nas.space.genotypes import random_genotype, random_weights, weight_rows
     from nas.space.spaces import find
 
-    drawn = (find(searched.space).operations, params.search.nodes, f"{params.seed}/{name}")
-    rows = weight_rows(drawn[0], random_weights(*drawn), epoch=0)
+    name = f"{params.seed}/{seeded_as(searched)}"
+    drawn = (find(searched.space).operations, params.search.nodes, name)
+    weights = random_weights(*drawn)
     skips, results = random_genotype(*drawn).skips(), searched.results()
-    Alphas.write(results / "alphas.csv", rows)
+    Alphas.write(results / "alphas.csv", weight_rows(drawn[0], weights, epoch=0))
     DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
     Drawn(**skips).write(results / "metrics.json")
+    with whole_file(searched.model) as temporary:
+        save_file({f"alphas_{cell}": numpy.log(table) for cell, table in weights.items()}, temporary)
 
 
-def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
-    """The history, and α at every epoch."""
+def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
+    """The supernet that is trained, with its first weights, and the algorithm that trains it."""
     import torch
 
     from nas.fast import accelerate
     from nas.networks.network import check_image
     from nas.networks.supernet import Supernet
-    from nas.search.loop import AlphaRecipe, search
-    from nas.training.recipe import Recipe, augmentation
+    from nas.search.algorithm import make
 
     p, prepared = context.params.search, context.prepared
     check_image(p.stem, prepared.shape)
-    fast = context.params.fast
-    settings = context.settings(p, exclude=("spaces", "seeds"), fast=fast)
-
+    algorithm = make(searched.algorithm, context.params.algorithms.of(searched.algorithm))
     torch.manual_seed(context.seed)
     supernet = Supernet(
-        space,
+        searched.space,
         channels=p.channels,
         layers=p.layers,
         nodes=p.nodes,
@@ -51,9 +62,20 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
         in_channels=prepared.shape[0],
         stem=p.stem,
         recompute=p.recompute,
+        **algorithm.supernet(),
     ).to(context.device)
-    if fast == "auto":
+    if context.params.fast == "auto":
         accelerate(supernet)
+    return supernet, algorithm
+
+
+def train(context: Context, supernet: Supernet, algorithm: Algorithm) -> tuple[list[dict], list[dict]]:
+    """The history, and α at every epoch."""
+    from nas.search.loop import AlphaRecipe, search
+    from nas.training.recipe import Recipe, augmentation
+
+    p, prepared = context.params.search, context.prepared
+    settings = context.settings(p, exclude=("spaces", "algorithms", "seeds"), fast=context.params.fast)
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     return search(
         supernet,
@@ -61,24 +83,20 @@ def train(context: Context, space: str) -> tuple[list[dict], list[dict]]:
         prepared.batches(alpha_half, batch_size=p.batch_size, **augmentation(p)),
         prepared.batches(alpha_half, batch_size=p.batch_size),
         Recipe.of(settings),
-        AlphaRecipe(
-            algorithm=p.algorithm,
-            order=p.order,
-            tau=p.tau,
-            tau_min=p.tau_min,
-            learning_rate=p.alpha_learning_rate,
-            betas=tuple(p.alpha_betas),
-            weight_decay=p.alpha_weight_decay,
-        ),
+        AlphaRecipe(learning_rate=p.alpha_learning_rate, betas=tuple(p.alpha_betas), weight_decay=p.alpha_weight_decay),
+        algorithm,
         seed=context.seed,
         key=context.key(settings),
         name=context.name,
     )
 
 
-def record(context: Context, searched: Search, history: list[dict], alphas: list[dict]) -> None:
+def record(context: Context, searched: Search, supernet: Supernet, history: list[dict], alphas: list[dict]) -> None:
     """Write the history, α and the last epoch's scores."""
+    from safetensors.torch import save_file
+
     from nas.pipeline import records
+    from nas.pipeline.files import whole_file
     from nas.training.device import device_name
 
     results = searched.results()
@@ -86,19 +104,23 @@ def record(context: Context, searched: Search, history: list[dict], alphas: list
     records.SearchHistory.write(results / "history.csv", history)
     last = {name: value for name, value in history[-1].items() if name in records.Search.model_fields}
     records.Search(**last, device=device_name(context.device)).write(results / "metrics.json")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in supernet.state_dict().items()}
+    with whole_file(searched.model) as temporary:
+        save_file(state, temporary)
 
 
-def main(params: Params, name: str, space: str, seed: int) -> None:
-    searched = Search(space, seed)
-    if params.search.algorithm == "random":
-        draw(params, name, searched)
+def main(params: Params, name: str, space: str, algorithm: str, seed: int) -> None:
+    searched = Search(space, algorithm, seed)
+    if algorithm == RANDOM:
+        draw(params, searched)
         return
     from nas.training.context import begin
 
-    if context := begin(params, name):
-        history, alphas = train(context, space)
+    if context := begin(params, name, seeded_as(searched)):
+        supernet, algorithm_made = build(context, searched)
+        history, alphas = train(context, supernet, algorithm_made)
         if context.finish():
-            record(context, searched, history, alphas)
+            record(context, searched, supernet, history, alphas)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ IMAGENET = (
 )  # fmt: skip
 
 DARTS_SEARCH = {
-    **by(OURS, spaces=["darts"], seeds=[0], stem="cifar", recompute=False, resized_crop=None, tau=10.0, tau_min=1.0),
-    **by("DARTS 2.3", algorithm="darts", order="second", nesterov=False),
+    **by(OURS, spaces=["darts"], seeds=[0], stem="cifar", recompute=False, resized_crop=None),
+    **by("DARTS 2.3", algorithms=["darts_second"], nesterov=False),
     **by("DARTS 3.1", channels=16, layers=8, nodes=4, epochs=50, batch_size=64, learning_rate=0.025),
     **by("DARTS 3.1", momentum=0.9, weight_decay=3e-4),
     **by("DARTS 3.1", alpha_learning_rate=3e-4, alpha_betas=[0.5, 0.999], alpha_weight_decay=1e-3),
@@ -91,8 +91,9 @@ EFFICIENTNETV2 = PIB | {
 }
 RANDOM = [f"pibconv_random_{i}" for i in range(5)]
 GDAS = DARTS | {
+    "algorithms": {"gdas": by("GDAS's program", tau=10.0, tau_min=0.1)},
     "search": DARTS_SEARCH
-    | by("GDAS's program", algorithm="gdas", tau=10.0, tau_min=0.1, layers=6, epochs=250, batch_size=256)
+    | by("GDAS's program", algorithms=["gdas"], layers=6, epochs=250, batch_size=256)
     | by("GDAS's program", learning_rate=0.025, learning_rate_min=0.001, nesterov=True, weight_decay=5e-4)
     | by("GDAS's program", channels=16, nodes=4, momentum=0.9, gradient_clip=5.0),
     "evaluate": DARTS_EVALUATE | by(OURS, genotypes=["darts", *(f"darts_random_{i}" for i in range(3))]),

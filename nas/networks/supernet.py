@@ -1,10 +1,11 @@
-"""The continuous relaxation of a space: all operations on each edge, mixed by softmax(α) (DARTS, section 2.2).
+"""The continuous relaxation of a space: all operations on each edge, mixed by weights (DARTS, section 2.2).
 
-Or, to search as GDAS does, one operation on each edge, drawn anew for every batch.
+How the weights follow from α is the search algorithm's to say.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,20 @@ from nas.pipeline.errors import UserError
 from nas.space import operations
 from nas.space.genotypes import Genotype, derive, edges
 from nas.space.spaces import SearchSpace, find
+
+
+class Mixture(NamedTuple):
+    """How the edges of a kind of cell mix their operations.
+
+    Attributes
+    ----------
+    weights : Tensor, edges × operations
+    chosen : list of int, optional
+        The column of the only operation that each edge computes; None computes all.
+    """
+
+    weights: Tensor
+    chosen: list[int] | None = None
 
 
 class MixedOperation(nn.Module):
@@ -39,15 +54,6 @@ class MixedOperation(nn.Module):
         if chosen not in self.columns:  # none
             return weights[chosen] * torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
         return weights[chosen] * self.operations[self.columns.index(chosen)](x)
-
-
-def one_hot_sample(alphas: Tensor, temperature: float) -> Tensor:
-    """Draw an operation for each edge with the probabilities softmax(α) (GDAS: Dong & Yang, 2019, eq. 3 to 5).
-
-    The weights, edges × operations, are 1 for the operation drawn and 0 for the others. Their gradient is that of
-    softmax((α + Gumbel noise) / temperature): straight through.
-    """
-    return nn.functional.gumbel_softmax(alphas, tau=temperature, hard=True, dim=-1)
 
 
 class NormedPooling(nn.Sequential):
@@ -111,9 +117,6 @@ class Supernet(nn.Module):
     ----------
     alphas_normal, alphas_reduce : Parameter, edges × operations
         α of the normal and of the reduction cells, shared by all cells of a kind; drawn from 1e-3·N(0, 1).
-    temperature : float or None, default None
-        None mixes all operations by softmax(α). A number is the τ of GDAS: each forward pass while training draws one
-        operation an edge, the same in all cells of a kind; in eval mode it is the strongest other than none.
 
     Raises
     ------
@@ -123,7 +126,8 @@ class Supernet(nn.Module):
 
     Notes
     -----
-    ``forward(x)``: N × in_channels × H × W → N × num_classes logits.
+    ``forward(x, mixtures)``: N × in_channels × H × W → N × num_classes logits. `mixtures`: of the normal and of the
+    reduction cells; by default softmax(α).
     """
 
     def __init__(
@@ -147,7 +151,6 @@ class Supernet(nn.Module):
         shape = (len(edges(nodes)), len(names))
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
         self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
-        self.temperature: float | None = None
         self.recompute = recompute
         self.stem = make_stem(stem, in_channels, channels)
         specs = cell_specs(layers, channels, stem, lambda reduction: nodes)
@@ -155,32 +158,14 @@ class Supernet(nn.Module):
         self.reductions = [layer for layer, spec in enumerate(specs) if spec.reduction]
         self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        normal, reduce = self._mixtures()
+    def forward(self, x: Tensor, mixtures: Sequence[Mixture] | None = None) -> Tensor:
+        normal, reduce = mixtures or [Mixture(alphas.softmax(dim=-1)) for alphas in self.alphas()]
         s0, s1 = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
             mixture = reduce if layer in self.reductions else normal
             compute = _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
             s0, s1 = s1, compute(s0, s1, *mixture)
         return self.classifier(s1.mean(dim=(2, 3)))
-
-    def _mixtures(self) -> tuple[tuple[Tensor, list[int] | None], ...]:
-        """Of the normal and of the reduction cells: weights, edges × operations, and the columns to compute."""
-        if self.temperature is None:
-            return tuple((alphas.softmax(dim=-1), None) for alphas in self.alphas())
-        if self.training:
-            weights = [one_hot_sample(alphas, self.temperature) for alphas in self.alphas()]
-        else:
-            weights = [self._strongest(alphas) for alphas in self.alphas()]
-        # What is computed depends on it, so a GPU has to wait here: once a pass, for both.
-        chosen = torch.stack(weights).argmax(dim=-1).tolist()
-        return tuple(zip(weights, chosen, strict=True))
-
-    def _strongest(self, alphas: Tensor) -> Tensor:
-        """Weights of 1 for each edge's strongest operation other than none."""
-        none = torch.tensor([name == "none" for name in self.space.operations], device=alphas.device)
-        strongest = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
-        return nn.functional.one_hot(strongest, alphas.shape[-1]).to(alphas.dtype)
 
     def alphas(self) -> list[nn.Parameter]:
         """The architecture's parameters: α of the normal and of the reduction cells."""
@@ -191,8 +176,15 @@ class Supernet(nn.Module):
         return {name: p for name, p in self.named_parameters() if not name.startswith("alphas_")}
 
     def genotype(self) -> Genotype:
-        """The genotype that α stands for now."""
+        """The genotype that α stands for now, by softmax(α)."""
         return derive(self.space.operations, self.alphas_normal, self.alphas_reduce)
+
+
+def strongest(alphas: Tensor, operations: Sequence[str]) -> Tensor:
+    """Weights, edges × operations, of 1 for each edge's strongest operation other than none."""
+    none = torch.tensor([name == "none" for name in operations], device=alphas.device)
+    found = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
+    return nn.functional.one_hot(found, alphas.shape[-1]).to(alphas.dtype)
 
 
 def _recomputed(cell: nn.Module) -> Callable[..., Tensor]:

@@ -37,6 +37,7 @@ TWINS = ("nas.networks", "nas.fast")  # nas.fast.accelerate loads nas.fast.NAME 
 
 # Tables from names to what is made: a stage depends on the entries that it names (`chosen`), not on the whole table.
 SPACES, OPERATIONS, READERS = "nas.space.spaces", "nas.space.operations", "nas.data.readers"
+ALGORITHMS = "nas.search"  # a file for each; there is no table
 TABLES = {SPACES: "_ALL", OPERATIONS: "FAMILIES", READERS: "READERS"}
 SUMMARIES = ("derive", "complexity", "report")  # stages that read the tables whole
 
@@ -248,8 +249,12 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
 
             assert params is not None, "params.yaml names the reader"
             return {READERS: {params.data.name: modules[params.data.name]}}
-        case "search", space, *_:
-            return {SPACES: {space: asdict(find(space))}} | _operations(find(space).operations)
+        case "search", space, algorithm, *_:
+            assert params is not None, "params.yaml holds the algorithm's own parameters"
+            modules = {part: part for part in algorithm.split("+") if part != "random"}
+            own = params.algorithms.of(algorithm)
+            found = {SPACES: {space: asdict(find(space))}, ALGORITHMS: modules, "algorithms": own}
+            return found | _operations(find(space).operations)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype))
         case "gradcam", network:
@@ -270,11 +275,13 @@ def operations_of(genotype: str) -> set[str]:
     label = Label.of(genotype)
     if label.kind == "all":
         return operations_of(label.base) | {label.argument}
+    if label.kind:
+        return operations_of(label.root)
     if genotype in PUBLISHED:
         return PUBLISHED[genotype].operations()
     if path := own(OWN_GENOTYPES).get(genotype):
         return read(path).operations()
-    return set(find(label.base).operations)
+    return set(find(genotype).operations)
 
 
 def _operations(names: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -303,15 +310,17 @@ def require_current(stage: str, arguments: Collection[object], params: Params) -
         raise UserError("its code has changed since the stage code ran; run dvc repro again (or dvc repro code first)")
 
 
-def training_fingerprint(stage: str, *arguments: object) -> str:
+def training_fingerprint(stage: str, *arguments: object, params: Params | None = None) -> str:
     """What a training's result depends on, as one hash: the fingerprint of its stage without the function `record`."""
-    whole = _fingerprint(stage, chosen(stage, [str(argument) for argument in arguments]), AFTER)
+    whole = _fingerprint(stage, chosen(stage, [str(argument) for argument in arguments], params), AFTER)
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(stage: str, names: Mapping[str, dict[str, Any]], after: str | None) -> dict[str, dict[str, Any]]:
     start = f"stages.{stage}"
-    named = {f"{table}.{module}" for table in (OPERATIONS, READERS) for module in names.get(table, {}).values()}
+    named = {
+        f"{table}.{module}" for table in (OPERATIONS, READERS, ALGORITHMS) for module in names.get(table, {}).values()
+    }
     modules = reachable([start, *named], after)
     return {
         "modules": {name: _hash(name, stage, after if name == start else None) for name in sorted(modules)},

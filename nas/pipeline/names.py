@@ -30,26 +30,32 @@ def stage_name(stage: str, *arguments: object) -> str:
 
 
 class Search(NamedTuple):
-    """One search; `key` is SPACE-SEED."""
+    """One search; `key` is SPACE-ALGORITHM-SEED."""
 
     space: str
+    algorithm: str
     seed: int
 
     @property
     def key(self) -> str:
-        return f"{self.space}-{self.seed}"
+        return f"{self.space}-{self.algorithm}-{self.seed}"
 
     @classmethod
     def of(cls, key: str) -> Self:
-        space, seed = _parts(key, r"([^-]+)-(\d+)")
-        return cls(space, int(seed))
+        space, algorithm, seed = _parts(key, r"([^-]+)-([^-]+)-(\d+)")
+        return cls(space, algorithm, int(seed))
 
     def results(self, root: Path = RESULTS) -> Path:
         return root / "search" / self.key
 
-    def genotype(self, seeds: Sequence[int]) -> str:
-        """The name of the genotype that it finds: the space's for the first of `seeds`, else SPACE_seed_SEED."""
-        return self.space if self.seed == seeds[0] else f"{self.space}_seed_{self.seed}"
+    @property
+    def model(self) -> Path:
+        return MODELS / "search" / f"{self.key}.safetensors"
+
+    def genotype(self, algorithms: Sequence[str], seeds: Sequence[int]) -> str:
+        """The name of the genotype that it finds: the space's, _by_ALGORITHM and _seed_SEED but for the first ones."""
+        by = "" if self.algorithm == algorithms[0] else f"_by_{self.algorithm}"
+        return f"{self.space}{by}" if self.seed == seeds[0] else f"{self.space}{by}_seed_{self.seed}"
 
 
 class Network(NamedTuple):
@@ -137,9 +143,10 @@ def number(text: str) -> float:
 
 
 def code_file(stage: str, *arguments: object) -> Path:
-    """The fingerprint of a stage's code, which may depend on its first argument: a space, a genotype, a network."""
-    named = [stage, str(arguments[0])] if stage in ("search", "evaluate", "gradcam") else [stage]
-    return CODE / f"{'/'.join(named)}.json"
+    """The fingerprint of a stage's code, which may depend on its arguments: a space and an algorithm, a genotype, …."""
+    heeded = {"search": 2, "evaluate": 1, "gradcam": 1}.get(stage, 0)
+    named = "-".join(map(str, arguments[:heeded]))
+    return CODE / (f"{stage}/{named}.json" if named else f"{stage}.json")
 
 
 def genotype_file(name: str, root: Path = RESULTS) -> Path:
@@ -147,11 +154,16 @@ def genotype_file(name: str, root: Path = RESULTS) -> Path:
 
 
 class Label(NamedTuple):
-    """What a genotype's name says of how it is made from `base`.
+    """What the last part of a genotype's name says of how it is made from `base`, which is a name too.
 
-    `kind` is "random" (SPACE_random_NUMBER: drawn from the space), "seed" (SPACE_seed_NUMBER: found in it by the search
-    with that seed), "all" (GENOTYPE_all_OPERATION: that genotype's cells with one operation on every edge) or "", where
-    the name is a published one or a space's. `argument` is the number or the operation.
+    `kind` is, with its `argument`:
+
+    - "random": SPACE_random_NUMBER, drawn from the space;
+    - "by" and "seed": SPACE_by_ALGORITHM_seed_NUMBER, found by that algorithm with that seed;
+    - "epoch" and "skips": FOUND_epoch_NUMBER, FOUND_skips_NUMBER, what the search that found it stood for after that
+      epoch, or with at most so many skip connections in the normal cell;
+    - "all": GENOTYPE_all_OPERATION, that genotype's cells with one operation on every edge;
+    - "" for a published name or a space's.
     """
 
     base: str
@@ -160,12 +172,18 @@ class Label(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Self:
-        match = re.fullmatch(r"(?P<base>.+)_(?:(?:random|seed)_(?:0|[1-9]\d*)|all_.+?)", name)
+        number, text = r"(?:random|seed|epoch|skips)_(?:0|[1-9]\d*)", r"(?:all|by)_.+?"
+        match = re.fullmatch(rf"(?P<base>.+)_(?:{number}|{text})", name)
         return cls(match["base"], *name.removeprefix(f"{match['base']}_").split("_", 1)) if match else cls(name)
 
     @property
     def name(self) -> str:
         return "_".join(part for part in self if part)
+
+    @property
+    def root(self) -> str:
+        """The published name or the space that it all begins with."""
+        return Label.of(self.base).root if self.kind else self.base
 
 
 def _parts(key: str, pattern: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import unicodedata
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -154,13 +155,53 @@ class CellTraining(Training):
         return self
 
 
-class Search(CellTraining):
-    spaces: _list_of(Space)
-    seeds: _list_of(Natural, minimum=1)
-    algorithm: Literal["darts", "gdas", "random"]
-    order: Literal["first", "second"]
+class Gdas(Section):
     tau: Positive
     tau_min: Positive
+
+    @model_validator(mode="after")
+    def _cooled(self) -> Self:
+        if self.tau_min > self.tau:
+            raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
+        return self
+
+
+class Algorithms(Section):
+    """Each algorithm's own parameters, of those that have any."""
+
+    gdas: Gdas
+
+    def of(self, name: str) -> dict[str, Any]:
+        """The own parameters of an algorithm, which may be several joined by +."""
+        sections = [getattr(self, part) for part in name.split("+") if part in type(self).model_fields]
+        return {key: value for section in sections for key, value in section.model_dump().items()}
+
+
+# Each is a file, nas/search/NAME.py; of those that say how operations are mixed, or how α's gradient comes about, an
+# algorithm can have one, and any of the others added to it: smooth_darts+darts_minus.
+MIXING = ("darts", "darts_second", "gdas")
+ADDED = ()
+RANDOM = "random"  # a genotype drawn from the space, without a search
+
+
+def _known_algorithm(name: str) -> str:
+    parts = name.split("+")
+    for part in parts:
+        if part not in (known := (*MIXING, *ADDED, RANDOM)):
+            raise UserError(unknown("algorithm", part, known))
+    if len(parts) > 1 and RANDOM in parts:
+        raise ValueError(f"is not allowed: {RANDOM} stands alone")
+    if len(set(parts)) < len(parts):
+        raise ValueError("is not allowed: it names one algorithm twice")
+    if len(mixing := [part for part in parts if part in MIXING]) > 1:
+        raise ValueError(f"is not allowed: {' and '.join(mixing)} do not go together, each mixes in its own way")
+    return name
+
+
+class Search(CellTraining):
+    spaces: _list_of(Space)
+    algorithms: _list_of(Annotated[str, AfterValidator(_known_algorithm)], minimum=1)
+    seeds: _list_of(Natural, minimum=1)
     recompute: bool
     channels: Count
     layers: Annotated[int, Field(ge=3, le=LARGEST)]  # two are reduction cells
@@ -171,26 +212,20 @@ class Search(CellTraining):
     alpha_weight_decay: NonNegative
 
     @model_validator(mode="after")
-    def _cooled(self) -> Self:
-        if self.tau_min > self.tau:
-            raise ValueError(f"tau_min: {self.tau_min} is not allowed: must not exceed tau ({self.tau})")
-        return self
-
-    @model_validator(mode="after")
     def _nesterov(self) -> Self:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: true is not allowed: it needs a momentum above 0")
-        if self.nesterov and self.algorithm == "darts" and self.order == "second":
-            raise ValueError("nesterov: true is not allowed: DARTS's second order looks ahead by the usual momentum")
+        if self.nesterov and any("darts_second" in name.split("+") for name in self.algorithms):
+            raise ValueError("nesterov: true is not allowed: darts_second looks ahead by the usual momentum")
         return self
 
     def searches(self) -> list[Searched]:
         """Every search that the lists span."""
-        return [Searched(space, seed) for space in self.spaces for seed in self.seeds]
+        return [Searched(*each) for each in product(self.spaces, self.algorithms, self.seeds)]
 
-    def genotypes(self) -> list[str]:
-        """Names of the genotypes that the searches find."""
-        return [searched.genotype(self.seeds) for searched in self.searches()]
+    def found(self) -> dict[str, Searched]:
+        """Each search by the name of the genotype that it finds."""
+        return {searched.genotype(self.algorithms, self.seeds): searched for searched in self.searches()}
 
 
 class Evaluate(CellTraining):
@@ -271,6 +306,7 @@ class Params(Section):
     fast: Literal["auto", "off"]
     data: Data
     search: Search
+    algorithms: Algorithms
     evaluate: Evaluate
     pretrain: dict[Backbone, Pretrain]
     slim: Slim
@@ -347,22 +383,51 @@ class Params(Section):
 
     def _unknown(self, genotype: str) -> str | None:
         """Why there will be no genotype of that name; None if there will."""
-        label, known = Label.of(genotype), [*PUBLISHED, *self.search.genotypes(), *own(OWN_GENOTYPES)]
+        label, found = Label.of(genotype), self.search.found()
+        known = [*PUBLISHED, *found, *own(OWN_GENOTYPES)]
+        if genotype in known or (label.kind == "random" and label.base in SPACES):
+            return None
         if label.kind == "all":
             if label.argument not in OPERATIONS:
                 return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"
             return self._unknown(label.base)
-        if genotype in known or (label.kind == "random" and label.base in SPACES):
-            return None
-        space = label.base if label.kind in ("", "seed") else ""
-        if space in SPACES and space not in self.search.spaces:
-            return f"{space} is a space that no search runs in: add it to search.spaces"
-        if space in SPACES:
-            first = self.search.seeds[0] == int(label.argument)
-            advice = f"it is called {label.base}" if first else f"add {label.argument} to search.seeds"
-            return f"{genotype} is a genotype that no search finds: {advice}"
+        if label.kind in ("epoch", "skips"):
+            return self._unselected(genotype, label)
+        if label.root in SPACES and label.kind != "random":
+            return self._unsearched(genotype, label)
         random = [f"{space}_random_0" for space in self.search.spaces]
         return unknown("genotype", genotype, known + random)
+
+    def _unselected(self, genotype: str, label: Label) -> str | None:
+        """Why nothing can be selected so; None if it can: at an epoch, with at most so many skips, of a search."""
+        searched = selected_from(genotype)
+        if trouble := self._unknown(searched):
+            return trouble
+        if searched not in self.search.found() or self.search.found()[searched].algorithm == RANDOM:
+            return f"{genotype}: {searched} comes of no search that left anything to select from"
+        if label.kind == "epoch" and int(label.argument) > self.search.epochs:
+            return f"{genotype}: the search has {self.search.epochs} epochs"
+        return None if Label.of(label.base).kind != label.kind else f"{genotype}: names {label.kind} twice"
+
+    def _unsearched(self, genotype: str, label: Label) -> str:
+        """What must be added for a search to find `genotype`, or what it is called."""
+        s, by, seed = self.search, "", label.argument if label.kind == "seed" else ""
+        while label.kind:
+            by = label.argument if label.kind == "by" else by
+            label = Label.of(label.base)
+        for key, name, names in (("spaces", label.root, s.spaces), ("algorithms", by, s.algorithms)):
+            if name and name not in names:
+                return f"{genotype} is a genotype that no search finds: add {name} to search.{key}"
+        if seed and int(seed) not in s.seeds:
+            return f"{genotype} is a genotype that no search finds: add {seed} to search.seeds"
+        searched = Searched(label.root, by or s.algorithms[0], int(seed) if seed else s.seeds[0])
+        return f"{genotype} is a genotype that no search finds: it is called {searched.genotype(s.algorithms, s.seeds)}"
+
+
+def selected_from(genotype: str) -> str:
+    """The name without what it says of a selection, _epoch_NUMBER and _skips_NUMBER."""
+    label = Label.of(genotype)
+    return selected_from(label.base) if label.kind in ("epoch", "skips") else genotype
 
 
 def load(path: str | Path = PATH) -> Params:

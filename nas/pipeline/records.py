@@ -186,6 +186,7 @@ class Repeatability(Row):
 
     may_be_empty = True
     space: str
+    algorithm: str
     cell: str
     agreement: float
     chance: float

@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.pipeline import names
 from nas.pipeline.names import Label, Network, Search
+from nas.pipeline.params import RANDOM
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.intervals import seeds_half_width, widened, wilson
 from nas.report.published import pibconv as published
@@ -71,9 +72,9 @@ class Contents:
         return [Network(genotype, layers, seed) for genotype, layers, seeds in self.networks for seed in seeds]
 
     @property
-    def algorithm(self) -> str:
-        """The one that searched; "random" where each genotype was drawn from its space."""
-        return self.recipes["Search"]["algorithm"]
+    def trained(self) -> dict[str, Search]:
+        """Those of the searches that trained something: where genotypes are drawn at random, none is searched."""
+        return {name: searched for name, searched in self.searches.items() if searched.algorithm != RANDOM}
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -84,7 +85,7 @@ class Contents:
     def pibconv(self) -> bool:
         """Whether anything shown is of the PIBConv study, so that its paper's numbers belong beside ours."""
         labels = map(Label.of, [*self.searches, *(genotype for genotype, _, _ in self.networks)])
-        shown = {label.base for label in labels if label.kind != "all"}
+        shown = {label.root for label in labels if label.kind != "all"}
         return not shown.isdisjoint(published.PIBCONV_NAMES)
 
     @property

@@ -46,7 +46,7 @@ def summarise(contents: Contents, results: Path = names.RESULTS) -> Summary:
 
 def write_curves(contents: Contents, folder: Path = names.CURVES, results: Path = names.RESULTS) -> None:
     """Top-1 after each epoch: search.csv, evaluate.csv and slim.csv, a table for each kind of run."""
-    searches = {} if contents.algorithm == "random" else {search.key: search for search in contents.searches.values()}
+    searches = {search.key: search for search in contents.trained.values()}
     for name, record, column, runs in (
         ("search", SearchHistory, "valid_top1", searches),
         ("evaluate", History, "test_top1", {network.key: network for network in contents.runs}),

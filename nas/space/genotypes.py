@@ -179,10 +179,12 @@ def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotyp
     return derive_from_weights(operations, random_weights(operations, nodes, seed))
 
 
-def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[str, list[list[float]]]]:
-    """The operations, and of each cell the edges × operations softmax weights, at the last epoch of an alphas.csv.
+def weights_at(
+    rows: Sequence[Mapping[str, str]], epoch: int | None = None
+) -> tuple[list[str], dict[str, list[list[float]]]]:
+    """The operations, and of each cell the edges × operations softmax weights, at an epoch of an alphas.csv.
 
-    `rows` are the file's: epoch, cell, edge, operation, weight.
+    `rows` are the file's: epoch, cell, edge, operation, weight. By default the last epoch.
 
     Raises
     ------
@@ -190,8 +192,10 @@ def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[st
         If a column or a weight is missing or is no number.
     """
     require_columns(rows, ("epoch", "cell", "edge", "operation", "weight"))
-    last = max(int(row["epoch"]) for row in rows)
+    last = max(int(row["epoch"]) for row in rows) if epoch is None else epoch
     final = [row for row in rows if int(row["epoch"]) == last]
+    if not final:
+        raise ValueError(f"it has no epoch {last}")
     operations = list(dict.fromkeys(row["operation"] for row in final))
     weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
     if not all(map(math.isfinite, weights.values())):
@@ -204,10 +208,26 @@ def final_weights(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[st
 
 
 def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> Genotype:
-    """`derive` from what `final_weights` reads: softmax weights, edges × operations, of normal and reduce."""
+    """`derive` from what `weights_at` reads: softmax weights, edges × operations, of normal and reduce."""
     normal, reduce = (strongest(operations, cells[cell]) for cell in CELLS)
     concat = tuple(range(2, 2 + len(normal) // 2))
     return Genotype(normal, concat, reduce, concat)
+
+
+def with_fewer_skips(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]], most: int) -> Genotype:
+    """`derive_from_weights` with at most `most` skip connections in the normal cell (P-DARTS: Chen et al., 2019, 4.2).
+
+    While there are more, the skip connection of the smallest weight among those derived loses its weight, and the
+    genotype is derived anew.
+    """
+    skip, normal = list(operations).index("skip_connect"), [list(row) for row in cells["normal"]]
+    starts = [len(edges(node)) for node in range(_nodes(len(normal)))]  # each node's first row
+    while True:
+        genotype = derive_from_weights(operations, {**cells, "normal": normal})
+        rows = [starts[i // 2] + state for i, (name, state) in enumerate(genotype.normal) if name == "skip_connect"]
+        if len(rows) <= most:
+            return genotype
+        normal[min(rows, key=lambda row: (normal[row][skip], row))][skip] = 0.0
 
 
 def favourite(weights: Mapping[str, float]) -> str:

@@ -33,7 +33,7 @@ class Context:
     prepared : Prepared
         The data, on the device.
     seed : int
-        From `seed` of params.yaml and the name.
+        From `seed` of params.yaml and the name, or another that `begin` was given.
     """
 
     params: Params
@@ -66,7 +66,7 @@ class Context:
         digest.update(torch.__version__.encode())
         digest.update((DATA / "meta.json").read_bytes())
         stage, _, arguments = self.name.partition("@")
-        digest.update(training_fingerprint(stage, *arguments.split("-")).encode())
+        digest.update(training_fingerprint(stage, *arguments.split("-"), params=self.params).encode())
         return digest.hexdigest()[:16]
 
     def test_batches(self, batch_size: int = 128) -> Batches:
@@ -80,8 +80,11 @@ class Context:
         return distributed.finish()
 
 
-def begin(params: Params, name: str) -> Context | None:
-    """Choose the device, start the processes, load the data; None if others, which this one started, did the work."""
+def begin(params: Params, name: str, seeded_as: str | None = None) -> Context | None:
+    """Choose the device, start the processes, load the data; None if others, which this one started, did the work.
+
+    Random numbers are those of the stage `name`, or of another name, which several stages may share.
+    """
     gc.disable()  # it would look again and again through the objects of torch's modules, which all stay
 
     from nas.data import dataset
@@ -93,4 +96,4 @@ def begin(params: Params, name: str) -> Context | None:
     device = choose_device(params.device, params.threads)
     if not distributed.start(device, params.devices, params.nodes):
         return None
-    return Context(params, name, device, dataset.load(DATA, device, cpus()), seed_for(params.seed, name))
+    return Context(params, name, device, dataset.load(DATA, device, cpus()), seed_for(params.seed, seeded_as or name))

@@ -28,11 +28,13 @@ def run_epochs(
     seed: int,
     checkpoint: Checkpoint | None,
     one_epoch: Callable[[int, int, Callable[[], object]], dict],
+    finished: Callable[[list[dict]], bool] = lambda records: False,
 ) -> list[dict]:
     """Call ``one_epoch(epoch, seed of the epoch, tick)`` for each epoch not yet in the checkpoint; return all records.
 
     Every random number of an epoch follows from its seed, so there is no generator's state to keep. An epoch calls
     ``tick()`` after each of its `steps`, which moves the progress bar. A record's entries of type float are told.
+    No further epoch begins once ``finished(records)``.
     """
     records = checkpoint.restore() if checkpoint else []
     if len(records) > epochs:
@@ -42,6 +44,8 @@ def run_epochs(
     hidden = sharing.rank() > 0 or not sys.stderr.isatty()
     bar = tqdm(total=epochs * steps, initial=len(records) * steps, unit="step", disable=hidden, smoothing=0.05)
     for epoch in range(len(records), epochs):
+        if finished(records):
+            break
         start = time.perf_counter()
         epoch_seed = seed_for(seed, epoch)
         torch.manual_seed(epoch_seed)

@@ -91,7 +91,7 @@ def sign_in(project: Project, server: Server) -> None:
 def test_what_one_pushed_another_pulls_and_runs_only_what_is_new(server: Server, tmp_path: Path) -> None:
     first = make_project(tmp_path / "first")
     first.set(evaluate={"genotypes": ["darts"], "epochs": 1}, slim={"models": []}, gradcam={"networks": []})
-    assert {"search@darts-0", "evaluate@darts-2-0"} < set(first.repro())
+    assert {"search@darts-darts-0", "evaluate@darts-2-0"} < set(first.repro())
     first.run("dvc", "remote", "add", "-d", "store", server.url)
     first.run("dvc", "remote", "modify", "store", "verify", "true")
     first.commit("results and where their files are")

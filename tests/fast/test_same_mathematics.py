@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks import plain
-from benchmarks.workloads import Repeated, alpha_recipe, recipe
+from benchmarks.workloads import ALPHAS, Repeated, recipe
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
+from nas.search.algorithm import make
+from nas.search.darts_second import second_order
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES
 from nas.training.loop import train
@@ -164,24 +166,24 @@ def test_gradient_of_second_order(space: str) -> None:
         optimizer.state[weight]["momentum_buffer"] = buffer.clone()
     options = {"xi": 0.1, "momentum": 0.9, "weight_decay": 3e-4, "velocity": velocity}
     loss, weights, alphas = search.functional_loss(ours), ours.weights(), ours.alphas()
-    found = search.second_order(loss, weights, alphas, *batches, **options)
+    found = second_order(loss, weights, alphas, *batches, **options)
     expected = plain.second_order_gradient(other, optimizer, *batches)
     direct = plain.first_order_gradient(other, batches[1])
     for f, e, d in zip(found, expected, direct, strict=True):
         assert (f - e).norm() <= 1e-9 * min(e.norm(), (e - d).norm())
 
 
-@pytest.mark.parametrize("order", ["first", "second"])
-def test_steps_of_a_search(order: str) -> None:
+@pytest.mark.parametrize("name", ["darts", "darts_second"])
+def test_steps_of_a_search(name: str) -> None:
     """The training loops that the benchmarks time do the same: after three steps w and α agree."""
     torch.manual_seed(0)
     ours, other = supernets("darts", torch.float64, channels=4, layers=3, nodes=2)
     batches = [batch_of(4, 8, 8, torch.float64) for _ in range(2)]
     weights_batches, alpha_batches, valid_batches = (Repeated(batches[i], 3) for i in (0, 1, 1))
-    recipes = recipe(), alpha_recipe(order)
-    search.search(ours, weights_batches, alpha_batches, valid_batches, *recipes, seed=0)
+    recipes = recipe(), search.AlphaRecipe(**ALPHAS)
+    search.search(ours, weights_batches, alpha_batches, valid_batches, *recipes, make(name), seed=0)
     optimizer, alpha_optimizer = recipes[0].optimizer(other.weights()), recipes[1].optimizer(other.alphas())
-    step = plain.first_order_step if order == "first" else plain.second_order_step
+    step = plain.first_order_step if name == "darts" else plain.second_order_step
     for _ in range(3):
         step(other, optimizer, alpha_optimizer, *batches)
     assert_same({"weights": dict(ours.named_parameters())}, {"weights": dict(other.named_parameters())}, 1e-8)

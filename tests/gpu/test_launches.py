@@ -13,6 +13,7 @@ from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop
+from nas.search.algorithm import Algorithm, Step, first_order
 from nas.space.published import PUBLISHED
 from nas.training import distributed
 from nas.training.loop import Meter, clip, cross_entropy
@@ -36,16 +37,17 @@ def told(gpu: FakeGPU, name: str) -> None:
 def test_a_search_step_of_first_order() -> None:
     with FakeGPU() as gpu:
         supernet = accelerate(Supernet("darts", channels=16, layers=8, nodes=4, num_classes=10).to(GPU)).train()
-        weights, alphas, meter = supernet.weights(), supernet.alphas(), Meter()
+        weights, alphas, meter, algorithm = supernet.weights(), supernet.alphas(), Meter(), Algorithm()
         optimizer, adam = RECIPE.optimizer(weights.values()), loop.AlphaRecipe().optimizer(alphas)
         loss = loop.functional_loss(supernet)
-        loop._weights_step(supernet, weights, optimizer, batch(64), RECIPE, meter)  # makes the momentum
+        step = Step(loss, loss, weights, alphas, batch(64), batch(64), optimizer, RECIPE)
+        loop._weights_step(supernet, algorithm, step, meter)  # makes the momentum
         gpu.clear()
-        for alpha, gradient in zip(alphas, loop.first_order(loss, weights, alphas, batch(64)), strict=True):
+        for alpha, gradient in zip(alphas, first_order(loss, weights, alphas, step.alpha_batch), strict=True):
             alpha.grad = gradient
         adam.step()
         told(gpu, "alpha")
-        loop._weights_step(supernet, weights, optimizer, batch(64), RECIPE, meter)
+        loop._weights_step(supernet, algorithm, step, meter)
         told(gpu, "weights")
 
 
@@ -78,10 +80,11 @@ def test_a_search_step_of_one_of_four_gpus() -> None:
             optimizer.step()  # makes the momentum
             adam.step()
             gpu.clear()
-            for alpha, gradient in zip(alphas, loop.first_order(loss, weights, alphas, batch(16)), strict=True):
+            for alpha, gradient in zip(alphas, first_order(loss, weights, alphas, batch(16)), strict=True):
                 alpha.grad = gradient
             adam.step()
-            loop._weights_step(supernet, weights, optimizer, batch(16), RECIPE, Meter())
+            step = Step(loss, loss, weights, alphas, batch(16), batch(16), optimizer, RECIPE)
+            loop._weights_step(supernet, Algorithm(), step, Meter())
         finally:
             dist.destroy_process_group()
     waits = gpu.launches["_allgather_base_"] + gpu.launches["allreduce_"]

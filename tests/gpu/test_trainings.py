@@ -17,6 +17,7 @@ from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import AlphaRecipe, search
+from nas.search.algorithm import make
 from nas.space.published import PUBLISHED
 from nas.training import checkpoint
 from nas.training.loop import train
@@ -55,11 +56,11 @@ def network(**options: object) -> Network:
     return accelerate(Network(PUBLISHED["DARTS_V2"], **how | options).to(GPU))
 
 
-def a_search(steps: int, space: str = "darts", recompute: bool = False, **alpha: str):
+def a_search(steps: int, space: str = "darts", recompute: bool = False, algorithm: str = "darts"):
     how = {"channels": 4, "layers": 3, "nodes": 1, "num_classes": 10, "recompute": recompute}
     supernet = accelerate(Supernet(space, **how).to(GPU))
     parts = batches(steps), batches(steps), batches(steps, shuffle=False)
-    return lambda: search(supernet, *parts, recipe(), AlphaRecipe(**alpha), seed=1)
+    return lambda: search(supernet, *parts, recipe(), AlphaRecipe(), make(algorithm), seed=1)
 
 
 def an_evaluation(steps: int, **options: object):
@@ -88,7 +89,7 @@ def waits_a_step(gpu: FakeGPU, make, **options: object) -> Counter:
 
 TRAININGS = {
     "search, first order": (a_search, {}),
-    "search, second order": (a_search, {"order": "second"}),
+    "search, second order": (a_search, {"algorithm": "darts_second"}),
     "search of pibconv": (a_search, {"space": "pibconv"}),
     "search of EfficientNetV2's blocks": (a_search, {"space": "efficientnetv2"}),
     "search, recomputed": (a_search, {"recompute": True}),

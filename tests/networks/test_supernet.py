@@ -13,8 +13,10 @@ from torch import nn
 
 from nas.fast.supernet import SharedState, mix
 from nas.networks.network import Network
-from nas.networks.supernet import MixedOperation, Supernet, one_hot_sample
+from nas.networks.supernet import MixedOperation, Supernet
 from nas.pipeline.errors import UserError
+from nas.search import algorithm as algorithms
+from nas.search.gdas import one_hot_sample
 from nas.space import operations
 from nas.space.genotypes import Genotype, edges
 from nas.space.spaces import SPACES, SearchSpace
@@ -248,6 +250,12 @@ def test_a_decided_supernet_is_the_discrete_network(space, layers, nodes, stem, 
 # GDAS
 
 
+def drawing(supernet: Supernet, tau: float = 5.0) -> algorithms.Algorithm:
+    algorithm = algorithms.make("gdas", {"tau": tau})
+    algorithm.prepare(supernet)
+    return algorithm
+
+
 def test_draws_follow_softmax_and_are_one_hot():
     """The Gumbel-max trick: whatever τ, operation k is drawn with probability softmax(α)_k."""
     torch.manual_seed(0)
@@ -284,23 +292,19 @@ def test_the_gradient_of_a_draw_is_that_of_the_relaxation():
 def test_gdas_computes_the_drawn_operation_alone(space):
     """A forward pass equals that of the supernet with a decided α for the same draw, and no other operation runs."""
     supernet = make(space, layers=3, nodes=2).eval()
-    without_none = [name for name in SPACES[space].operations if name != "none"]
-    supernet.temperature = 5.0
+    without_none, algorithm = [name for name in SPACES[space].operations if name != "none"], drawing(supernet)
     ran = set()
     for name, module in supernet.named_modules():
         if ".operations." in name and name.rsplit(".", 2)[1] == "operations":
             module.register_forward_hook(lambda *_, name=name: ran.add(name))
     x = images(4, 1, 8, 8)
     for seed in range(4):
-        # In training a draw is made; batch norms stay as they are, so that both passes agree.
-        supernet.training = True
         ran.clear()
         torch.manual_seed(seed)
-        logits = supernet(x)
+        logits = supernet(x, algorithm.mixtures(supernet.alphas(), "weights"))
         torch.manual_seed(seed)
         draws = [one_hot_sample(alphas, 5.0).argmax(-1) for alphas in supernet.alphas()]
         decided = deepcopy(supernet)
-        decided.temperature = None
         with torch.no_grad():
             for alphas, draw in zip(decided.alphas(), draws, strict=True):
                 alphas.copy_(1e4 * nn.functional.one_hot(draw, alphas.shape[1]))
@@ -318,9 +322,10 @@ def test_gdas_computes_the_drawn_operation_alone(space):
 @pytest.mark.parametrize("space", ["darts", "efficientnetv2"])
 def test_gdas_gives_every_alpha_a_gradient_and_only_drawn_weights(space):
     supernet = make(space, layers=3, nodes=2)
-    supernet.temperature = 10.0
+    algorithm = drawing(supernet, 10.0)
     torch.manual_seed(1)
-    nn.functional.cross_entropy(supernet(images(6, 1, 8, 8)), torch.arange(6) % 3).backward()
+    logits = supernet(images(6, 1, 8, 8), algorithm.mixtures(supernet.alphas(), "alpha"))
+    nn.functional.cross_entropy(logits, torch.arange(6) % 3).backward()
     for alphas in supernet.alphas():
         assert alphas.grad.ne(0).any(dim=0).all()
     without = [name for name, p in supernet.weights().items() if p.grad is None]
@@ -332,8 +337,7 @@ def test_gdas_gives_every_alpha_a_gradient_and_only_drawn_weights(space):
 @pytest.mark.parametrize("space, strongest", [("darts", "sep_conv_5x5"), ("efficientnetv2", "ds_conv")])
 def test_gdas_evaluates_the_strongest_operations_other_than_none(space, strongest):
     supernet = make(space, layers=3, nodes=1).eval()
-    supernet.temperature = 1.0
-    names = SPACES[space].operations
+    algorithm, names = drawing(supernet), SPACES[space].operations
     with torch.no_grad():
         for alphas in supernet.alphas():
             alphas.zero_()
@@ -341,13 +345,13 @@ def test_gdas_evaluates_the_strongest_operations_other_than_none(space, stronges
             if "none" in names:
                 alphas[:, names.index("none")] = 2
     decided = deepcopy(supernet)
-    decided.temperature = None
     with torch.no_grad():
         for alphas in decided.alphas():
             alphas[:, names.index(strongest)] = 1e4
     x = images(4, 1, 8, 8)
-    torch.testing.assert_close(supernet(x), decided(x), rtol=1e-9, atol=1e-9)
-    assert torch.equal(supernet(x), supernet(x))
+    found, again = (supernet(x, algorithm.mixtures(supernet.alphas(), "valid")) for _ in range(2))
+    torch.testing.assert_close(found, decided(x), rtol=1e-9, atol=1e-9)
+    assert torch.equal(found, again)
 
 
 class Scale(nn.Conv2d):
@@ -416,14 +420,16 @@ def test_a_supernet_without_a_normal_cell_is_refused(layers):
         make("darts", layers)
 
 
-@pytest.mark.parametrize("temperature", [None, 1.0], ids=["mixed", "drawn"])
+@pytest.mark.parametrize("name", ["darts", "gdas"])
 @pytest.mark.parametrize("space", ["darts", "pibconv"])
-def test_recomputing_cells_changes_no_bit_and_keeps_less(space, temperature):
+def test_recomputing_cells_changes_no_bit_and_keeps_less(space, name):
     results, kept = [], []
     for recompute in (False, True):
         torch.manual_seed(7)
         supernet = Supernet(space, channels=4, layers=4, nodes=2, num_classes=3, recompute=recompute)
-        supernet.temperature = temperature
+        algorithm = algorithms.make(name)
+        algorithm.prepare(supernet)
+        mixtures = algorithm.mixtures(supernet.alphas(), "weights")
         x, labels = torch.randn(4, 3, 8, 8), torch.randint(3, (4,))
         sizes = []
 
@@ -432,7 +438,7 @@ def test_recomputing_cells_changes_no_bit_and_keeps_less(space, temperature):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = nn.functional.cross_entropy(supernet(x), labels)
+            loss = nn.functional.cross_entropy(supernet(x, mixtures), labels)
         kept.append(sum(sizes))
         gradients = torch.autograd.grad(loss, list(supernet.parameters()), materialize_grads=True)
         results.append([loss.detach(), *gradients, *supernet.buffers()])

@@ -170,12 +170,12 @@ def test_what_a_failing_stage_cost_comes_back_with_the_parameters(finished, copy
     project = copy_of(finished)
     before = results(project.folder)
     project.set(search={"learning_rate": 1e20, "gradient_clip": 1e30})
-    (line,) = repro(project, "search@darts-0")
+    (line,) = repro(project, "search@darts-darts-0")
     assert "training diverged" in line
     assert line.endswith(
         " (the earlier result comes back when params.yaml is as it was: dvc repro brings it from the run cache)"
     )
-    assert not (project.folder / "results/search/darts-0/metrics.json").exists()
+    assert not (project.folder / "results/search/darts-darts-0/metrics.json").exists()
     project.run("git", "checkout", "-q", "params.yaml")
     assert project.repro() == []
     assert results(project.folder) == before
@@ -591,13 +591,13 @@ def test_an_image_that_a_class_does_not_have(project, run_stage):
 
 # Architecture weights
 
-ALPHAS = Path("results/search/darts-0/alphas.csv")
+ALPHAS = Path("results/search/darts-darts-0/alphas.csv")
 
 
 def derive_fails(run_stage, why):
     line = run_stage("derive")
     assert line.startswith(f"{ALPHAS}: is missing or damaged ({why}"), line
-    assert line.endswith("); run search@darts-0 again")
+    assert line.endswith("); run search@darts-darts-0 again")
 
 
 def test_alphas_that_are_not_there(run_stage):
@@ -663,13 +663,13 @@ def test_alphas_that_are_no_text(run_stage):
 
 JSON = {
     "results/evaluate/DARTS_V2-2-0/metrics.json": "top1",
-    "results/search/darts-0/metrics.json": "train_loss",
+    "results/search/darts-darts-0/metrics.json": "train_loss",
     "results/gradcam/DARTS_V2-2-0/metrics.json": "confidence",
 }
 TABLES = {
     "results/evaluate/DARTS_V2-2-0/history.csv": "test_top1",
-    "results/search/darts-0/history.csv": "valid_top1",
-    "results/search/darts-0/alphas.csv": "weight",
+    "results/search/darts-darts-0/history.csv": "valid_top1",
+    "results/search/darts-darts-0/alphas.csv": "weight",
     "results/complexity/table.csv": "conv_macs",
     "results/complexity/blocks.csv": "equation",
     "results/preference/cells.csv": "verdict",

@@ -13,7 +13,7 @@ from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError
 from nas.pipeline.lock import keep, mend, require_locked
 
-RESULTS = ["results/evaluate/darts-2-0/metrics.json", "results/search/darts-0/alphas.csv", "results/genotypes"]
+RESULTS = ["results/evaluate/darts-2-0/metrics.json", "results/search/darts-darts-0/alphas.csv", "results/genotypes"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ PENALTIES = st.floats(0, allow_infinity=False, allow_nan=False).map(abs)
 
 @given(WORDS, NATURALS, NATURALS, PENALTIES)
 def test_a_key_is_taken_apart_into_what_made_it(name: str, layers: int, seed: int, penalty: float) -> None:
-    for made in (Search(name, seed), Network(name, layers, seed), Slimmed(name, penalty)):
+    for made in (Search(name, "pc_darts+gdas", seed), Network(name, layers, seed), Slimmed(name, penalty)):
         assert type(made).of(made.key) == made
 
 
@@ -31,7 +31,7 @@ def test_a_number_has_one_spelling(value: float) -> None:
             number(other)
 
 
-@pytest.mark.parametrize("key", ["darts", "darts-", "-0", "darts-0-0", "darts-x", "", "darts-0\n"])
+@pytest.mark.parametrize("key", ["darts", "darts-0", "a-", "-a-0", "a-b-0-0", "a-b-x", "", "a-b-0\n"])
 def test_what_is_no_key_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="is no key of the form"):
         Search.of(key)
@@ -43,6 +43,10 @@ def test_what_is_no_key_is_refused(key: str) -> None:
         ("darts_random_0", ("darts", "random", "0")),
         ("pibconv_f1.5_random_12", ("pibconv_f1.5", "random", "12")),
         ("darts_seed_3", ("darts", "seed", "3")),
+        ("darts_by_gdas", ("darts", "by", "gdas")),
+        ("darts_by_pc_darts+smooth_darts_seed_1", ("darts_by_pc_darts+smooth_darts", "seed", "1")),
+        ("darts_seed_1_epoch_20", ("darts_seed_1", "epoch", "20")),
+        ("darts_epoch_20_skips_2", ("darts_epoch_20", "skips", "2")),
         ("efficientnetv2_all_mb_conv", ("efficientnetv2", "all", "mb_conv")),
         ("DARTS_V2_all_sep_conv_3x3", ("DARTS_V2", "all", "sep_conv_3x3")),
         ("darts_seed_1_all_none_all_a", ("darts_seed_1_all_none", "all", "a")),
@@ -66,14 +70,15 @@ def test_what_a_genotypes_name_says(name: str, label: tuple[str, str, str]) -> N
     assert Label.of(name).name == name
 
 
-def test_the_first_seeds_genotype_has_the_spaces_name() -> None:
-    seeds = [4, 0, 12]
-    names = [Search("darts", seed).genotype(seeds) for seed in seeds]
-    assert names == ["darts", "darts_seed_0", "darts_seed_12"]
+def test_the_genotype_of_the_first_algorithm_and_seed_has_the_spaces_name() -> None:
+    algorithms, seeds = ["gdas", "darts"], [4, 0, 12]
+    names = [Search("s", name, seed).genotype(algorithms, seeds) for name in algorithms for seed in seeds]
+    assert names == ["s", "s_seed_0", "s_seed_12", "s_by_darts", "s_by_darts_seed_0", "s_by_darts_seed_12"]
+    assert {Label.of(f"{name}_epoch_3_all_none").root for name in names} == {"s"}
 
 
 def test_names_of_spaces_can_stand_in_keys() -> None:
-    assert [Search.of(Search(space, 0).key).space for space in SPACES] == list(SPACES)
+    assert [Search.of(Search(space, "darts", 0).key).space for space in SPACES] == list(SPACES)
 
 
 def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     default = load(project.folder / "params.yaml").model_dump()
     project.set(
         pretrain={"resnet56": default["pretrain"]["vgg16_cifar"]},
-        search={"spaces": ["darts", "pibconv_f1.5"], "seeds": [3, 0]},
+        search={"spaces": ["darts", "pibconv_f1.5"], "algorithms": ["gdas", "random"], "seeds": [3, 0]},
         evaluate={"genotypes": ["DARTS_V2", "pibconv_f1.5_seed_0"], "layers": [2, 11], "seeds": [0, 5]},
         slim={
             "penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22],
@@ -96,8 +101,11 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     params = load(project.folder / "params.yaml")
     with Repo(str(project.folder)) as repo:
         told = {stage.name: {Path(out.def_path) for out in stage.outs} for stage in repo.index.stages}
-    searches = [Search(space, seed) for space in params.search.spaces for seed in params.search.seeds]
-    expected = {stage_name("search", *s): {s.results() / n for n in HISTORY + ("alphas.csv",)} for s in searches}
+    spaces, algorithms, seeds = params.search.spaces, params.search.algorithms, params.search.seeds
+    expected = {}
+    for search in (Search(s, a, n) for s in spaces for a in algorithms for n in seeds):
+        outs = {search.model, *(search.results() / n for n in HISTORY + ("alphas.csv",))}
+        expected[stage_name("search", *search)] = outs
     for network in params.evaluate.networks():
         outs = {network.model, *(network.results() / n for n in HISTORY)}
         expected[stage_name("evaluate", *network)] = outs
@@ -110,7 +118,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     for network in map(Network.of, params.gradcam.networks):
         outs = {network.gradcam() / n for n in ("metrics.json", "predictions.csv", "pictures")}
         expected[f"gradcam@{network.key}"] = outs
-    assert len(expected) == 4 + 8 + 2 + 10 + 1
+    assert len(expected) == 8 + 8 + 2 + 10 + 1
     assert {name: outs for name, outs in told.items() if "@" in name} == expected
     assert set(told) - set(expected) == {"code", "prepare", "derive", "complexity", "report"}
 

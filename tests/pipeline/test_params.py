@@ -341,9 +341,6 @@ def test_an_empty_text():
         ("precision", "32", "32 or 'bf16'"),
         ("precision", "fp16", "32 or 'bf16'; did you mean bf16?"),
         ("fast", False, "'auto' or 'off'"),
-        ("search.order", "frist", "'first' or 'second'; did you mean first?"),
-        ("search.order", 2, "'first' or 'second'"),
-        ("search.algorithm", "GDAS", "'darts', 'gdas' or 'random'; did you mean gdas?"),
         ("search.stem", "imagnet", "'cifar' or 'imagenet'; did you mean imagenet?"),
         ("evaluate.stem", None, "'cifar' or 'imagenet'"),
         (
@@ -444,30 +441,44 @@ def test_only_a_folder_streams():
 
 
 def test_the_temperature_falls():
-    message = "params.yaml: search.tau_min: 11.0 is not allowed: must not exceed tau (10.0)"
-    assert refused("search.tau_min", 11.0) == message
+    message = "params.yaml: algorithms.gdas.tau_min: 11.0 is not allowed: must not exceed tau (10.0)"
+    assert refused("algorithms.gdas.tau_min", 11.0) == message
 
 
 @pytest.mark.parametrize(
     "changes, why",
     [
         ({"momentum": 0.0}, "it needs a momentum above 0"),
-        ({"order": "second"}, "DARTS's second order looks ahead by the usual momentum"),
+        ({"algorithms": ["darts", "darts_second"]}, "darts_second looks ahead by the usual momentum"),
     ],
 )
 def test_nesterov_needs_a_momentum_and_no_second_order(changes, why):
     tree = read(DEFAULT)
     tree["search"] |= {"nesterov": True} | changes
     assert told(lambda: check(tree)) == f"params.yaml: search.nesterov: true is not allowed: {why}"
-    check(tree | {"search": tree["search"] | {"momentum": 0.9, "algorithm": "gdas"}})  # which has no order
+    check(tree | {"search": tree["search"] | {"momentum": 0.9, "algorithms": ["gdas"]}})
 
 
-@pytest.mark.parametrize("algorithm", ["darts", "gdas", "random"])
-def test_parameters_in_use_are_those_that_the_algorithm_heeds(algorithm):
-    used = in_use(check(tree_with("search.algorithm", algorithm)).search)
-    assert "spaces" not in used and used["algorithm"] == algorithm and used["nodes"] == 2
-    assert ("order" in used, "tau" in used) == (algorithm == "darts", algorithm == "gdas")
-    assert ("epochs" in used) == (algorithm != "random")
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("GDAS", "unknown algorithm 'GDAS'; did you mean gdas?"),
+        ("darts+gadas", "unknown algorithm 'gadas'; did you mean gdas?"),
+        ("random+darts", "random+darts is not allowed: random stands alone"),
+        ("gdas+gdas", "gdas+gdas is not allowed: it names one algorithm twice"),
+        ("gdas+darts", "gdas+darts is not allowed: gdas and darts do not go together, each mixes in its own way"),
+    ],
+)
+def test_what_is_no_algorithm_is_refused(name, why):
+    assert refused("search.algorithms", [name]).startswith(f"params.yaml: search.algorithms[0]: {why}")
+
+
+@pytest.mark.parametrize("algorithms", [["darts"], ["random", "gdas"], ["random"]])
+def test_parameters_in_use_are_those_that_an_algorithm_heeds(algorithms):
+    used = in_use(check(tree_with("search.algorithms", algorithms)))
+    assert "spaces" not in used and used["algorithms"] == algorithms and used["nodes"] == 2
+    assert ("gdas.tau" in used) == ("gdas" in algorithms)
+    assert ("epochs" in used) == (algorithms != ["random"])
 
 
 def test_test_images_are_resized_to_no_less_than_is_cut_out_of_them():

@@ -23,7 +23,16 @@ from nas.space.published import PUBLISHED
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
 SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
-STAGES = {"code", "prepare", "search@darts-0", "derive", *EVALUATIONS, "complexity", "gradcam@DARTS_V2-2-0", "report"}
+STAGES = {
+    "code",
+    "prepare",
+    "search@darts-darts-0",
+    "derive",
+    *EVALUATIONS,
+    "complexity",
+    "gradcam@DARTS_V2-2-0",
+    "report",
+}
 SUMMARIES = {"derive", "complexity", "report"}
 STAGES |= {"pretrain@vgg16_cifar", *SLIM}
 
@@ -139,7 +148,7 @@ def test_a_change_that_is_taken_back_or_made_again_runs_nothing(finished: Projec
     before = hashes(project.folder / "results")
     changes = {"evaluate": {"epochs": 3}, "gradcam": {"method": "EigenCAM"}, "search": {"epochs": 2}}
     project.set(**changes)
-    assert set(project.repro()) >= {"search@darts-0", *EVALUATIONS, "gradcam@DARTS_V2-2-0", "report"}
+    assert set(project.repro()) >= {"search@darts-darts-0", *EVALUATIONS, "gradcam@DARTS_V2-2-0", "report"}
     changed = hashes(project.folder / "results")
     project.run("git", "checkout", "-q", "params.yaml")
     assert project.repro() == []
@@ -233,8 +242,8 @@ def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy
 @pytest.mark.parametrize("algorithm", ["gdas", "random"])
 def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
-    project.set(search={"algorithm": algorithm}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
-    assert set(project.repro()) == {"code", "search@darts-0", "evaluate@darts-2-0", *SUMMARIES}
+    project.set(search={"algorithms": [algorithm]}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
+    assert set(project.repro()) == {"code", f"search@darts-{algorithm}-0", "evaluate@darts-2-0", *SUMMARIES}
     report = (project.folder / "results/report.md").read_text()
     assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
     project.run("dvc", "metrics", "diff")
@@ -257,11 +266,11 @@ def test_a_streamed_folder_gives_the_same_results_as_one_in_memory(tmp_path: Pat
         slim={"penalties": [0.01]},
         gradcam={"networks": ["darts-2-0"], "classes": ["a", "b"]},
     )
-    assert "search@darts-0" in project.repro()
+    assert "search@darts-darts-0" in project.repro()
     in_memory = hashes(project.folder / "results")
     shutil.rmtree(project.folder / "models")
     project.set(data={"stream": True})
-    assert {"prepare", "search@darts-0", "evaluate@darts-2-0", "gradcam@darts-2-0"} <= set(project.repro())
+    assert {"prepare", "search@darts-darts-0", "evaluate@darts-2-0", "gradcam@darts-2-0"} <= set(project.repro())
     streamed = hashes(project.folder / "results")
     assert {name for name in in_memory if in_memory[name] != streamed[name]} == {"report.md", "report.html"}
     assert (project.folder / "data/prepared/train.safetensors").stat().st_size < 24 * 3 * 36 * 36
@@ -294,7 +303,7 @@ def test_search_epochs_rerun_the_search_and_what_depends_on_its_genotype(finishe
     genotypes = hashes(project.folder / "results/genotypes")
     project.set(search={"epochs": 2})
     ran = set(project.repro())
-    expected = {"code", "search@darts-0", "derive", "report"}
+    expected = {"code", "search@darts-darts-0", "derive", "report"}
     if hashes(project.folder / "results/genotypes") != genotypes:
         expected |= {"evaluate@darts-2-0", "complexity"}
     assert ran == expected
@@ -325,7 +334,7 @@ def test_a_clone_with_an_empty_cache_repeats_the_lock(finished: Project, tmp_pat
     finished.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     ran = clone.repro()
-    assert "search@darts-0" not in ran  # its results are in git
+    assert "search@darts-darts-0" not in ran  # its results are in git
     assert set(ran) >= EVALUATIONS  # their weights are not
     assert (clone.folder / "dvc.lock").read_text() == (finished.folder / "dvc.lock").read_text()
 
@@ -337,10 +346,10 @@ def test_what_came_with_git_runs_no_more_when_a_change_is_taken_back(finished: P
     before = hashes(clone.folder / "results/search")
     clone.set(search={"epochs": 2})
     clone.run(sys.executable, "-m", "nas", "check")
-    assert "search@darts-0" in clone.repro("search@darts-0")
+    assert "search@darts-darts-0" in clone.repro("search@darts-darts-0")
     clone.run("git", "checkout", "-q", "params.yaml")
     clone.run(sys.executable, "-m", "nas", "check")
-    assert "search@darts-0" not in clone.repro("search@darts-0")
+    assert "search@darts-darts-0" not in clone.repro("search@darts-darts-0")
     assert hashes(clone.folder / "results/search") == before
 
 
@@ -456,7 +465,11 @@ def kill_after_a_checkpoint(project: Project, stage: str, *arguments: str, epoch
 @pytest.mark.parametrize(
     ("stage", "arguments", "outputs"),
     [
-        ("search", ("darts", "0"), ["results/search/darts-0"]),
+        (
+            "search",
+            ("darts", "darts", "0"),
+            ["results/search/darts-darts-0", "models/search/darts-darts-0.safetensors"],
+        ),
         (
             "evaluate",
             ("DARTS_V2", "2", "0"),
@@ -508,7 +521,7 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
     project.set(search={"epochs": 40})
     process = subprocess.Popen(
-        ["dvc", "repro", "search@darts-0"],
+        ["dvc", "repro", "search@darts-darts-0"],
         cwd=project.folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -521,7 +534,7 @@ def test_a_killed_dvc_repro_goes_on(finished: Project, copy_of: Copy) -> None:
     subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
     process.wait()
     project.set(search={"epochs": 40})
-    output = project.run("dvc", "repro", "search@darts-0").stdout
+    output = project.run("dvc", "repro", "search@darts-darts-0").stdout
     assert "resumed after epoch" in output
 
 
@@ -529,7 +542,7 @@ def test_a_stage_ends_with_the_dvc_that_ran_it(finished: Project, copy_of: Copy)
     """Or it would overwrite, perhaps hours later, what the next run leaves."""
     project = copy_of(finished)
     project.set(search={"epochs": 4000})
-    command = ["dvc", "repro", "search@darts-0"]
+    command = ["dvc", "repro", "search@darts-darts-0"]
     process = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("epoch 1/"):
@@ -541,7 +554,7 @@ def test_a_stage_ends_with_the_dvc_that_ran_it(finished: Project, copy_of: Copy)
     process.kill()
     process.wait()
     assert psutil.wait_procs(stages, timeout=10)[1] == []
-    told = (project.folder / "logs/search@darts-0.log").read_text().splitlines()[-1]
+    told = (project.folder / "logs/search@darts-darts-0.log").read_text().splitlines()[-1]
     assert "ended, since the dvc that ran it has" in told
 
 

@@ -64,10 +64,9 @@ def test_every_constant_of_a_papers_preset_stands_in_it_or_in_a_papers_preset_th
         for section, keys in overlay.items():
             tree[section] = keys | tree.get(section, {})
     default = YAML(typ="safe").load((ROOT / PRESETS / "default.yaml").read_text())
-    not_heeded = {"search": {"tau", "tau_min"} if tree["search"].get("algorithm") != "gdas" else {"order"}}
     for section, names in UNUSED.items():
         if tree[section][names]:
-            missing = set(default[section]) - set(tree[section]) - not_heeded.get(section, set())
+            missing = set(default[section]) - set(tree[section])
             assert not missing, f"{section}: {missing} is the default's"
 
 

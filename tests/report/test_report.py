@@ -24,7 +24,7 @@ from nas.report.published import pibconv as published
 from nas.report.sections import dnal
 
 RECIPES = {
-    "Search": {"algorithm": "darts", "order": "second", "epochs": 1, "channels": 2, "layers": 3, "nodes": 1},
+    "Search": {"algorithms": ["darts"], "epochs": 1, "channels": 2, "layers": 3, "nodes": 1},
     "Evaluation": {"epochs": 2, "channels": 4},
     "Grad-CAM": {"method": "GradCAM", "removed": 0.2},
 }
@@ -32,7 +32,7 @@ RECIPES = {
 
 def contents(**changes: object) -> Contents:
     given = {
-        "searches": {"darts": Search("darts", 0)},
+        "searches": {"darts": Search("darts", "darts", 0)},
         "networks": [("DARTS_V2", 2, [0]), ("darts", 2, [0])],
         "gradcam": [Network("DARTS_V2", 2, 0)],
         "recipes": RECIPES,
@@ -223,15 +223,16 @@ def test_no_number_of_ours_stands_without_its_recipe(results: Path) -> None:
     text = (results / "report.md").read_text()
     for heading in ("# Report", "## Test accuracy", "## Found or random"):
         assert RECIPE in section(text, heading)
-    assert "1 epochs (darts, second order, C = 2, 3 layers, 1 nodes) on digits, on cpu" in section(text, "## Search")
+    assert "1 epochs (darts, C = 2, 3 layers, 1 nodes) on digits, on cpu" in section(text, "## Search")
     assert "digits, 2 epochs; measured on cpu" in section(text, "## Grad-CAM")
 
 
 def test_a_random_algorithm_is_said_to_have_searched_nothing(results: Path) -> None:
-    recipes = RECIPES | {"Search": RECIPES["Search"] | {"algorithm": "random"}}
+    drawn = results / "search/darts-random-0"
+    (results / "search/darts-darts-0").rename(drawn)
     for file in ("metrics.json", "history.csv"):
-        (results / "search/darts-0" / file).unlink()
-    write(results, contents(recipes=recipes))
+        (drawn / file).unlink()
+    write(results, contents(searches={"darts": Search("darts", "random", 0)}))
     assert "drawn from its space" in section((results / "report.md").read_text(), "## Search")
 
 
@@ -325,7 +326,7 @@ REPEATS = {"agreement": 0.5, "chance": 0.2139, "p_value": 0.0301}
 
 
 def test_preferences_and_whether_they_repeat(results: Path) -> None:
-    shutil.copytree(results / "search/darts-0", results / "search/darts-5")
+    shutil.copytree(results / "search/darts-darts-0", results / "search/darts-darts-5")
     for file in [*(results / "genotypes").glob("darts.*"), *(results / "cells").glob("darts-*")]:
         shutil.copy(file, file.with_name(file.name.replace("darts", "darts_seed_5", 1)))
     names, cells, folder = ("darts", "darts_seed_5"), ("normal", "reduce"), results / "preference"
@@ -340,9 +341,14 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     ]
     OperationPreference.write(folder / "operations.csv", operations)
     verdicts = zip(cells, ("repeats", "not told from chance"), strict=True)
-    repeats = [{"space": "darts", "cell": cell, "verdict": verdict} | REPEATS for cell, verdict in verdicts]
+    repeats = [
+        {"space": "darts", "algorithm": "darts", "cell": cell, "verdict": verdict} | REPEATS
+        for cell, verdict in verdicts
+    ]
     Repeatability.write(folder / "repeatability.csv", repeats)
-    write(results, contents(searches={"darts": Search("darts", 0), "darts_seed_5": Search("darts", 5)}))
+    write(
+        results, contents(searches={"darts": Search("darts", "darts", 0), "darts_seed_5": Search("darts", "darts", 5)})
+    )
     text = (results / "report.md").read_text().replace("\N{NO-BREAK SPACE}", " ")
     rows = table(text, "Preference")
     assert [row[0] for row in rows[:4]] == [
@@ -357,14 +363,14 @@ def test_preferences_and_whether_they_repeat(results: Path) -> None:
     assert "figures/evolution-darts_seed_5-reduce.gif" in text
     OperationPreference.write(folder / "operations.csv", operations[:4])
     with pytest.raises(UserError, match=r"preference/operations.csv: is missing .* \(it lacks darts_seed_5, normal\)"):
-        write(results, contents(searches={"darts_seed_5": Search("darts", 5)}))
+        write(results, contents(searches={"darts_seed_5": Search("darts", "darts", 5)}))
     CellPreference.write(folder / "cells.csv", [])
     with pytest.raises(UserError, match=r"preference/cells.csv: is missing or damaged \(it lacks darts, normal\)"):
         write(results, contents())
 
 
 def test_the_final_weights_are_those_of_the_last_epoch(results: Path) -> None:
-    rows = Alphas.read(results / "search/darts-0/alphas.csv").to_dict("records")
+    rows = Alphas.read(results / "search/darts-darts-0/alphas.csv").to_dict("records")
     last = {(r["cell"], r["edge"], r["operation"]): r["weight"] for r in rows if r["epoch"] == 1}
     write(results, contents())
     text = section((results / "report.md").read_text(), "## Search")
@@ -392,7 +398,7 @@ def test_a_papers_numbers_stand_beside_its_own_study_alone(results: Path) -> Non
 
 @pytest.mark.parametrize("skips, warned", [(0, False), (1, True), (2, True)])
 def test_a_cell_that_skip_connections_took_over_is_warned_of(results: Path, skips: int, warned: bool) -> None:
-    path = results / "search/darts-0/metrics.json"  # one node: two edges in each cell
+    path = results / "search/darts-darts-0/metrics.json"  # one node: two edges in each cell
     path.write_text(json.dumps(json.loads(path.read_text()) | {"skips_normal": 0, "skips_reduce": skips}))
     write(results, contents())
     text = (results / "report.md").read_text()

@@ -9,16 +9,11 @@ from torch import nn
 from torch.func import functional_call
 
 from nas.data.batches import Batches
-from nas.networks import supernet as supernet_module
 from nas.networks.supernet import Supernet
-from nas.search.loop import (
-    AlphaRecipe,
-    first_order,
-    functional_loss,
-    search,
-    second_order,
-    settle_statistics,
-)
+from nas.search import gdas as gdas_module
+from nas.search.algorithm import Algorithm, first_order, make
+from nas.search.darts_second import second_order
+from nas.search.loop import AlphaRecipe, Relaxed, functional_loss, search, settle_statistics
 from nas.space.spaces import SearchSpace
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import seed_for
@@ -32,8 +27,12 @@ RECIPE = Recipe(
 
 
 def alpha_recipe(**changes: object) -> AlphaRecipe:
-    given = {"algorithm": "darts", "order": "first", "tau": 10.0, "tau_min": 1.0}
-    return AlphaRecipe(**(given | {"learning_rate": 0.01, "betas": (0.5, 0.999), "weight_decay": 0.0} | changes))
+    return AlphaRecipe(**({"learning_rate": 0.01, "betas": (0.5, 0.999), "weight_decay": 0.0} | changes))
+
+
+def gdas(temperature: float = 10.0) -> Algorithm:
+    """GDAS, cooling from `temperature` to 1, for `small_supernet`."""
+    return make("gdas", {"tau": temperature, "tau_min": 1.0})
 
 
 def smooth_problem(seed: int = 0):
@@ -161,20 +160,20 @@ def loaders(count: int = 24) -> tuple[Batches, Batches, Batches]:
     return train[0], train[1], Batches(*halves[1], **options)
 
 
-def run(order: str, epochs: int = 2, key: str | None = None, **options) -> tuple[Supernet, list[dict], list[dict]]:
-    """Search by DARTS of an `order`, or by "gdas"."""
+def run(name: str, epochs: int = 2, key: str | None = None, **options) -> tuple[Supernet, list[dict], list[dict]]:
+    """Search by the algorithm of that name."""
     supernet = small_supernet()
     recipe = Recipe(**(vars(RECIPE) | {"epochs": epochs} | options))
     # A fast α soon draws the same operations, so that the running statistics are those of the network validated.
-    how = {"algorithm": "gdas", "learning_rate": 0.3} if order == "gdas" else {"order": order}
-    alpha = alpha_recipe(weight_decay=1e-3, **how)
-    history, alphas = search(supernet, *loaders(), recipe, alpha, seed=1, key=key)
+    alpha = alpha_recipe(weight_decay=1e-3, **({"learning_rate": 0.3} if name == "gdas" else {}))
+    algorithm = gdas() if name == "gdas" else make(name)
+    history, alphas = search(supernet, *loaders(), recipe, alpha, algorithm, seed=1, key=key)
     return supernet, history, alphas
 
 
-@pytest.mark.parametrize("order, epochs", [("first", 12), ("second", 12), ("gdas", 60)])
-def test_search_learns_and_tells_how(order: str, epochs: int) -> None:
-    supernet, history, alphas = run(order, epochs)
+@pytest.mark.parametrize("name, epochs", [("darts", 12), ("darts_second", 12), ("gdas", 60)])
+def test_search_learns_and_tells_how(name: str, epochs: int) -> None:
+    supernet, history, alphas = run(name, epochs)
     assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
     # GDAS trains and validates what it draws, so that a single bad epoch is luck, and another processor's rounding.
     late = history[-epochs // 4 :]
@@ -194,7 +193,7 @@ def test_search_learns_and_tells_how(order: str, epochs: int) -> None:
 
 
 def test_orders_differ_and_each_repeats_to_the_bit() -> None:
-    first, again, second = run("first"), run("first"), run("second")
+    first, again, second = run("darts"), run("darts"), run("darts_second")
     assert torch.equal(first[0].alphas_normal, again[0].alphas_normal)
     assert first[1] == again[1]
     assert not torch.equal(first[0].alphas_normal, second[0].alphas_normal)
@@ -203,14 +202,14 @@ def test_orders_differ_and_each_repeats_to_the_bit() -> None:
 def test_gdas_draws_with_a_temperature_that_falls_linearly_from_10_to_1(monkeypatch) -> None:
     """Dong & Yang (2019): τ is large at first, so that the gradient reaches all operations alike, then small."""
     seen: list[float] = []
-    draw = supernet_module.one_hot_sample
-    monkeypatch.setattr(supernet_module, "one_hot_sample", lambda a, t: seen.append(t) or draw(a, t))
+    draw = gdas_module.one_hot_sample
+    monkeypatch.setattr(gdas_module, "one_hot_sample", lambda a, t: seen.append(t) or draw(a, t))
     run("gdas", epochs=4)
     # Two kinds of cell, a pass for α and one for the weights, three batches an epoch.
     assert seen == [t for t in (10.0, 7.0, 4.0, 1.0) for _ in range(2 * 2 * 3)]
-    recipe = alpha_recipe(algorithm="gdas")
-    assert recipe.temperature_at(0, 1) == 10
-    assert alpha_recipe().temperature_at(3, 4) is None
+    alone = gdas()
+    alone.begin(0, 1)
+    assert alone.temperature == 10
 
 
 def test_gdas_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch) -> None:
@@ -236,19 +235,20 @@ def test_gdas_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch) -> None:
 
 def test_gdas_goes_on_when_its_draws_cut_a_cell_off() -> None:
     """Where every edge is drawn `none`, nothing depends on α: its gradient is 0, not an error."""
-    supernet = small_supernet()
-    supernet.temperature = 1.0
+    supernet, algorithm = small_supernet(), gdas(1.0)
+    algorithm.prepare(supernet)
     with torch.no_grad():
         supernet.alphas_reduce[:, supernet.space.operations.index("none")] = 1e4
     batch = (torch.randn(8, 1, 8, 8), torch.randint(3, (8,)))
-    normal, reduce = first_order(functional_loss(supernet), supernet.weights(), supernet.alphas(), batch)
+    normal, reduce = first_order(
+        functional_loss(supernet, algorithm=algorithm), supernet.weights(), supernet.alphas(), batch
+    )
     assert normal.eq(0).all() and reduce.isfinite().all()
 
 
-@pytest.mark.parametrize("key, name", [("algorithm", "gads"), ("order", "third")])
-def test_an_unknown_algorithm_is_refused(key, name) -> None:
-    with pytest.raises(ValueError, match=f"unknown {key} '{name}'"):
-        alpha_recipe(**{key: name})
+def test_a_parameter_that_an_algorithm_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="Gdas has no parameter temperature"):
+        make("gdas", {"temperature": 3.0})
 
 
 def test_a_weights_step_of_gdas_leaves_operations_alone_that_were_not_drawn() -> None:
@@ -256,7 +256,7 @@ def test_a_weights_step_of_gdas_leaves_operations_alone_that_were_not_drawn() ->
     before = {name: w.detach().clone() for name, w in supernet.weights().items()}
     weights_half, alpha_half, _ = loaders(8)
     recipe = Recipe(**(vars(RECIPE) | {"epochs": 1, "weight_decay": 0.1}))
-    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(algorithm="gdas"), seed=1)
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(), gdas(), seed=1)
     moved = {name for name, w in supernet.weights().items() if not torch.equal(w, before[name])}
     still = set(before) - moved
     assert still and all(".operations." in name for name in still)
@@ -328,7 +328,7 @@ def test_bf16_leaves_the_finite_difference_to_float32() -> None:
 
 
 def test_validation_scores_are_those_of_the_whole_half_in_eval_mode() -> None:
-    supernet, history, _ = run("first", epochs=3)
+    supernet, history, _ = run("darts", epochs=3)
     supernet.eval()
     with torch.no_grad():
         parts = [(supernet(images), labels) for images, labels in loaders()[2].epoch(0)]
@@ -337,22 +337,25 @@ def test_validation_scores_are_those_of_the_whole_half_in_eval_mode() -> None:
     assert history[-1]["valid_top1"] == pytest.approx(100 * (logits.argmax(1) == labels).double().mean().item())
 
 
-@pytest.mark.parametrize("order", ["first", "second", "gdas"])
-def test_a_validation_normalises_by_the_statistics_of_what_it_validates(order: str) -> None:
+@pytest.mark.parametrize("name", ["darts", "darts_second", "gdas"])
+def test_a_validation_normalises_by_the_statistics_of_what_it_validates(name: str) -> None:
     """Not by running averages, which lag behind the weights: by the mean over the batches of the weights' half."""
-    supernet, _, _ = run(order, epochs=2)
+    supernet, _, _ = run(name, epochs=2)
+    algorithm = gdas() if name == "gdas" else make(name)
+    algorithm.prepare(supernet)
+    validated = Relaxed(supernet, algorithm)
     seen: dict[str, list] = {}
     for name, norm in supernet.named_modules():
         if isinstance(norm, nn.BatchNorm2d):
-            norm.train()  # and the supernet not: GDAS validates the strongest operations
+            norm.train()
             parts = seen[name] = []
             norm.register_forward_pre_hook(lambda _, inputs, parts=parts: parts.append(inputs[0].double()))
     with torch.no_grad():
         kept = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
         for images, _ in loaders()[0].epoch(seed_for(1, 1) + 2):
-            supernet(images)
+            validated(images)
     used = {name: parts for name, parts in seen.items() if parts}
-    assert len(used) == len(seen) if order != "gdas" else 0 < len(used) < len(seen)
+    assert len(used) == len(seen) if name != "gdas" else 0 < len(used) < len(seen)
     for name, parts in used.items():
         assert len(parts) == 3
         mean = sum(x.mean(dim=(0, 2, 3)) for x in parts) / 3
@@ -375,25 +378,26 @@ def test_gdas_moves_the_weights_before_alpha() -> None:
     supernet = small_supernet()
     weights_half, alpha_half, _ = loaders(8)
     recipe = Recipe(**(vars(RECIPE) | {"epochs": 1}))
-    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(algorithm="gdas"), seed=1)
-    reference = small_supernet()
-    reference.temperature = 10.0
+    search(supernet, weights_half, alpha_half, alpha_half, recipe, alpha_recipe(), gdas(), seed=1)
+    reference, algorithm = small_supernet(), gdas()
+    algorithm.prepare(reference)
     optimizer = recipe.optimizer(reference.weights().values())
     epoch_seed = seed_for(1, 0)
     torch.manual_seed(epoch_seed)
     images, labels = next(weights_half.epoch(epoch_seed))
-    nn.functional.cross_entropy(reference(images), labels).backward()
+    nn.functional.cross_entropy(reference(images, algorithm.mixtures(reference.alphas(), "weights")), labels).backward()
     nn.utils.clip_grad_norm_(reference.weights().values(), recipe.gradient_clip)
     optimizer.step()
     images, labels = next(alpha_half.epoch(epoch_seed + 1))
-    expected = torch.autograd.grad(nn.functional.cross_entropy(reference(images), labels), reference.alphas())
+    logits = reference(images, algorithm.mixtures(reference.alphas(), "alpha"))
+    expected = torch.autograd.grad(nn.functional.cross_entropy(logits, labels), reference.alphas())
     for alpha, gradient in zip(supernet.alphas(), expected, strict=True):
         assert gradient.abs().max() > 1e-4
         torch.testing.assert_close(alpha.grad, gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_bf16_searches_and_keeps_weights_in_float32() -> None:
-    supernet, history, _ = run("second", precision="bf16")
+    supernet, history, _ = run("darts_second", precision="bf16")
     assert math.isfinite(history[-1]["train_loss"])
     assert {p.dtype for p in supernet.parameters()} == {torch.float32}
-    assert history != run("second")[1]
+    assert history != run("darts_second")[1]

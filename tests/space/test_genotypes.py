@@ -15,7 +15,7 @@ from nas.space.genotypes import (
     derive,
     derive_from_weights,
     edges,
-    final_weights,
+    weights_at,
     random_genotype,
     random_weights,
     weight_rows,
@@ -175,7 +175,7 @@ def test_a_table_derives_by_its_last_epoch(nodes, tmp_path):
             writer.writeheader()
             writer.writerows(rows)
         with open(tmp_path / "alphas.csv", newline="") as file:
-            assert derive_from_weights(*final_weights(list(csv.DictReader(file)))) == derive(operations, *alphas)
+            assert derive_from_weights(*weights_at(list(csv.DictReader(file)))) == derive(operations, *alphas)
 
 
 def without(rows: list[dict], *places: int) -> list[dict]:
@@ -205,9 +205,9 @@ def changed(rows: list[dict], **values: str) -> list[dict]:
 def test_a_damaged_table_is_refused(damage, message):
     operations = ["none", "skip_connect", "sep_conv_3x3"]
     rows = table_of(operations, draw(2, operations, 0), 2, 3)
-    final_weights(rows)
+    weights_at(rows)
     with pytest.raises(ValueError, match=message):
-        final_weights(damage(rows))
+        weights_at(damage(rows))
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 4])
@@ -336,7 +336,7 @@ def test_random_weights_as_a_table_give_the_same_genotype(tmp_path):
     assert {row["epoch"] for row in rows} == {7}
     assert [row["edge"] for row in rows[:: len(SPACE)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
     table = [{key: str(value) for key, value in row.items()} for row in rows]
-    assert derive_from_weights(*final_weights(table)) == random_genotype(SPACE, 3, "seed")
+    assert derive_from_weights(*weights_at(table)) == random_genotype(SPACE, 3, "seed")
 
 
 def test_one_operation_on_every_edge_leaves_the_wiring():

@@ -21,7 +21,7 @@ def params(tmp_path, monkeypatch) -> Params:
 
 
 def context(params: Params, seed: int = 7) -> Context:
-    return Context(params, "search@darts-0", torch.device("cpu"), None, seed)
+    return Context(params, "search@darts-darts-0", torch.device("cpu"), None, seed)
 
 
 def test_settings_are_a_section_and_what_changes_the_rounding(params: Params) -> None:
@@ -53,4 +53,4 @@ def test_the_key_follows_settings_data_and_code(params: Params, monkeypatch) -> 
 
 def test_whoever_only_started_the_processes_has_no_context(params: Params, monkeypatch) -> None:
     monkeypatch.setattr("nas.training.distributed.start", lambda device, devices, nodes: False)
-    assert begin(params, "search@darts-0") is None
+    assert begin(params, "search@darts-darts-0") is None

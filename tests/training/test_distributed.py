@@ -29,6 +29,7 @@ from nas.fast import accelerate, conditions
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.pipeline.errors import FAILURE, UserError
+from nas.search.algorithm import make
 from nas.search.loop import AlphaRecipe, search
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SearchSpace
@@ -46,7 +47,7 @@ RECIPE = Recipe(
     gradient_clip=1.0,
     precision=32,
 )
-ALPHA = AlphaRecipe("darts", "second", 10.0, 1.0, learning_rate=0.02, betas=(0.5, 0.999), weight_decay=1e-3)
+ALPHA = AlphaRecipe(learning_rate=0.02, betas=(0.5, 0.999), weight_decay=1e-3)
 SPACE = SearchSpace("small", ("none", "skip_connect", "max_pool_3x3", "dil_conv_3x3", "pib_conv_3x3"))
 
 # Each job is computed by one process and by several, in float64, so that rounding hides nothing.
@@ -144,28 +145,28 @@ def job_gates() -> dict:
     return rows_and_state(learn_gates(model, augmented(), recipe, seed=5), model)
 
 
-def searched(recipe: AlphaRecipe, recompute: bool = False) -> dict:
+def searched(name: str, recompute: bool = False) -> dict:
     torch.manual_seed(0)
     model = Supernet(SPACE, channels=2, layers=3, nodes=1, num_classes=3, in_channels=1, recompute=recompute).double()
     halves = augmented(21), batches(20, 16, shuffle=True), batches(20, 16)  # the last two batches have 5 images and 4
-    history, alphas = search(accelerate(model), *halves, replace(RECIPE, epochs=1), recipe, seed=5)
+    history, alphas = search(accelerate(model), *halves, replace(RECIPE, epochs=1), ALPHA, make(name), seed=5)
     return rows_and_state(history + alphas, model)
 
 
 def job_search_first() -> dict:
-    return searched(replace(ALPHA, order="first"))
+    return searched("darts")
 
 
 def job_search_second() -> dict:
-    return searched(ALPHA)
+    return searched("darts_second")
 
 
 def job_search_recomputed() -> dict:
-    return searched(replace(ALPHA, order="first"), recompute=True)
+    return searched("darts", recompute=True)
 
 
 def job_search_gdas() -> dict:
-    return searched(replace(ALPHA, algorithm="gdas"))
+    return searched("gdas")
 
 
 JOBS = [value for name, value in globals().items() if name.startswith("job_")]

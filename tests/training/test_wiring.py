@@ -22,14 +22,15 @@ import stages.search
 import stages.slim
 from nas.data.dataset import Prepared
 from nas.data.split import Split
+from nas.pipeline import code
 from nas.pipeline import params as parameters
-from nas.pipeline.names import Pretrained, Slimmed, genotype_file
+from nas.pipeline.names import Pretrained, Search, Slimmed, genotype_file
 from nas.space.published import PUBLISHED
 from nas.training.context import Context
 
 MODEL = "vgg16_cifar"
 NAMES = {
-    "search": "search@darts-0",
+    "search": "search@darts-darts-0",
     "evaluate": "evaluate@DARTS_V2-3-0",
     "pretrain": f"pretrain@{MODEL}",
     "slim": f"slim@{MODEL}-0.05",
@@ -55,10 +56,6 @@ CELLS = TRAINING | {"learning_rate_min": 0.05, "stem": "imagenet", "channels": 4
 CHANGES: dict[str, dict[str, Any]] = {
     "search": CELLS
     | {
-        "algorithm": "gdas",
-        "order": "second",
-        "tau": ({"algorithm": "gdas"}, 5.0),
-        "tau_min": ({"algorithm": "gdas"}, 0.5),
         "layers": 4,
         "nodes": 2,
         "nesterov": True,
@@ -83,7 +80,11 @@ SECTIONS = {
     "pretrain": parameters.Pretrain,
     "slim": parameters.SlimRecipe,
 }
-LISTS = {"spaces", "genotypes", "seeds"}  # what is trained; a stage's arguments are of them
+LISTS = {"spaces", "algorithms", "genotypes", "seeds"}  # what is trained; a stage's arguments are of them
+# Of each algorithm's own parameters another value.
+OWN: dict[str, dict[str, Any]] = {
+    "gdas": {"tau": 5.0, "tau_min": 0.5},
+}
 CASES = [(stage, name) for stage, changes in CHANGES.items() for name in changes]
 
 
@@ -122,15 +123,14 @@ def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(PUBLISHED["DARTS_V2"].to_dict()))
 
-    def run(stage: str, tree: dict) -> str:
+    def run(stage: str, tree: dict, algorithm: str = "darts") -> str:
         params = parameters.check(tree)
         context = Context(params, NAMES[stage], torch.device("cpu"), prepared, seed=7)
         digest = hashlib.sha256()
         match stage:
             case "search":
-                history, alphas = stages.search.train(context, "darts")
-                digest.update(json.dumps([history, alphas]).encode())
-                return digest.hexdigest()
+                network, made = stages.search.build(context, Search("darts", algorithm, 0))
+                history = stages.search.train(context, network, made)
             case "evaluate":
                 network, history = stages.evaluate.train(context, "DARTS_V2", 3)
             case "pretrain":
@@ -182,6 +182,28 @@ def test_a_parameter_that_is_changed_changes_what_its_stage_leaves(stage, name, 
     assert section(changed, stage)[name] != value
     section(changed, stage)[name] = value
     assert outcome(stage, changed) != outcome(stage, tree)
+
+
+def test_no_own_parameter_is_missed() -> None:
+    sections = parameters.Algorithms.model_fields
+    assert {name: set(changes) for name, changes in OWN.items()} == {
+        name: set(field.annotation.model_fields) for name, field in sections.items()
+    }
+
+
+@pytest.mark.parametrize(("algorithm", "name"), [(a, name) for a, changes in OWN.items() for name in changes])
+def test_an_algorithms_own_parameter_changes_its_search_and_no_other(algorithm, name, outcome) -> None:
+    tree = base()
+    changed = deepcopy(tree)
+    assert changed["algorithms"][algorithm][name] != OWN[algorithm][name]
+    changed["algorithms"][algorithm][name] = OWN[algorithm][name]
+    assert outcome("search", changed, algorithm) != outcome("search", tree, algorithm)
+    chosen = [
+        code.chosen("search", ["darts", other], parameters.check(t))
+        for other in ("darts", algorithm)
+        for t in (tree, changed)
+    ]
+    assert chosen[0] == chosen[1] and chosen[2] != chosen[3]
 
 
 def test_the_weights_learn_from_one_half_and_alpha_from_the_other(prepared, outcome, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 
 from nas.pipeline.names import Label
+from nas.pipeline.params import RANDOM, selected_from
 from nas.report.contents import Report
 from nas.report.intervals import told_apart
 from nas.report.render import accuracy, interval, render
@@ -11,18 +12,16 @@ from nas.report.render import accuracy, interval, render
 
 def found_or_random(report: Report) -> str:
     """Every found genotype beside those drawn from its space, with the same layers, epochs and seeds."""
-    if report.contents.algorithm == "random":
-        return ""
     rows, verdicts = [], []
     for row in report.evaluated:
-        label = Label.of(row["genotype"])
-        others = _alike(report, row, label.base, "random")
-        if label.kind not in ("", "seed") or not others:
+        searched = report.contents.trained.get(selected_from(row["genotype"]))
+        others = _drawn(report, row, searched.space) if searched else []
+        if not searched or not others:
             continue
         drawn = [other["accuracy"] for other in others]
         spread = f" ± {stdev(drawn):.2f}" if len(drawn) > 1 else ""
         theirs = (len(drawn), f"{mean(drawn):.2f}{spread}", f"{max(drawn):.2f}")
-        rows.append((row["genotype"], row["layers"], accuracy(row), *theirs))
+        rows.append((row["genotype"], searched.algorithm, row["layers"], accuracy(row), *theirs))
         beaten = sum(row["accuracy"] > other for other in drawn)
         told = sum(told_apart(row, other) for other in others)
         verdict = "does not beat" if beaten < len(drawn) else "beats" if told == len(drawn) else "does not clearly beat"
@@ -34,7 +33,6 @@ def found_or_random(report: Report) -> str:
         return ""
     return render(
         "found_or_random",
-        algorithm=report.contents.algorithm,
         rows=rows,
         verdicts=verdicts,
         evidence=report.contents.evidence(report.evaluated),
@@ -78,6 +76,14 @@ def single_blocks(report: Report) -> str:
         recipe=report.contents.evaluation(report.evaluated),
         trained_once=all(len(row["seeds"]) == 1 for row in report.evaluated),
     )
+
+
+def _drawn(report: Report, row: Mapping, space: str) -> list[Mapping]:
+    """The networks of genotypes drawn from `space`, with as many layers as `row`."""
+    searches = report.contents.searches.items()
+    drawn = {name for name, searched in searches if searched.space == space and searched.algorithm == RANDOM}
+    found = [each for each in report.evaluated if each["layers"] == row["layers"] and each["genotype"] in drawn]
+    return _alike(report, row, space, "random") + found
 
 
 def _alike(report: Report, row: Mapping, base: str, kind: str) -> list[Mapping]:

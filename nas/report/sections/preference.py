@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.analysis.preference import RULE, SIGNIFICANT
-from nas.pipeline.names import Label
 from nas.pipeline.records import CellPreference, OperationPreference, Repeatability, damaged
 from nas.report.contents import Report
 from nas.report.render import bold, render
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 def section(report: Report) -> str:
     """What stage derive found of each search and of each space; nothing of a random one, which prefers nothing."""
-    if not report.contents.searches or report.contents.algorithm == "random":
+    trained = report.contents.trained
+    if not trained:
         return ""
     folder = report.results / "preference"
     cells = {(row.genotype, row.cell): row for row in CellPreference.read(folder / "cells.csv").itertuples()}
@@ -34,18 +34,17 @@ def section(report: Report) -> str:
     try:
         rows = [
             _preferred(f"{name}, {title}", cells[name, cell], of(cell, [name]))
-            for name in report.contents.searches
+            for name in trained
             for cell, title in CELLS.items()
         ]
     except KeyError as error:
         raise damaged(folder / "cells.csv", ValueError(f"it lacks {', '.join(error.args[0])}")) from None
-    found = {
-        space: [name for name in report.contents.searches if Label.of(name).base == space] for space in repeats["space"]
-    }
-    repeated = [
-        _repeated(f"{told.space}, {CELLS[told.cell]}", told, of(told.cell, found[told.space]))
-        for told in repeats.itertuples()
-    ]
+    several = len({searched.algorithm for searched in trained.values()}) > 1
+    repeated = []
+    for told in repeats.itertuples():
+        alike = [name for name, searched in trained.items() if searched[:2] == (told.space, told.algorithm)]
+        title = f"{told.space} by {told.algorithm}" if several else told.space
+        repeated.append(_repeated(f"{title}, {CELLS[told.cell]}", told, of(told.cell, alike)))
     return render("preference", rows=rows, repeats=repeated, rule=RULE, significant=SIGNIFICANT)
 
 

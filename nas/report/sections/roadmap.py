@@ -37,7 +37,7 @@ def section(report: Report) -> str:
         rows=lines,
         beside=beside,
         apart=[] if beside else [(step.space, f"{step.accuracy:.2f}", f"{step.gmac:g}") for step in paper],
-        algorithm=report.contents.algorithm,
+        drawn=bool(report.contents.searches) and not report.contents.trained,
         seeds=report.contents.seeds,
         recipe=recipe,
         source=published.PIBCONV_FIG_1_SOURCE,

@@ -21,10 +21,10 @@ def section(report: Report) -> str:
     """All searches in a table, then each by itself."""
     if not report.contents.searches:
         return ""
-    recipe = report.contents.recipes["Search"]
-    if report.contents.algorithm == "random":
-        return render("search", recipe=recipe)
-    folders = {name: searched.results(report.results) for name, searched in report.contents.searches.items()}
+    recipe, trained = report.contents.recipes["Search"], report.contents.trained
+    if not trained:
+        return render("search", rows=[])
+    folders = {name: searched.results(report.results) for name, searched in trained.items()}
     scores = {name: Search.read(folder / "metrics.json").model_dump() for name, folder in folders.items()}
     tables = {name: SearchHistory.read(folder / "history.csv") for name, folder in folders.items()}
     histories = {name: table.to_dict("records") for name, table in tables.items()}
