@@ -400,14 +400,20 @@ class Params(Section):
 
     def _unselected(self, genotype: str, label: Label) -> str | None:
         """Why nothing can be selected so; None if it can: at an epoch, with at most so many skips, of a search."""
-        searched = selected_from(genotype)
-        if trouble := self._unknown(searched):
+        name, asked = genotype, {}
+        while label.kind in ("epoch", "skips"):
+            if label.kind in asked:
+                return f"{genotype}: names {label.kind} twice"
+            asked[label.kind], name = int(label.argument), label.base
+            label = Label.of(name)
+        if trouble := self._unknown(name):
             return trouble
-        if searched not in self.search.found() or self.search.found()[searched].algorithm == RANDOM:
-            return f"{genotype}: {searched} comes of no search that left anything to select from"
-        if label.kind == "epoch" and int(label.argument) > self.search.epochs:
+        searched = self.search.found().get(name)
+        if searched is None or searched.algorithm == RANDOM:
+            return f"{genotype}: {name} comes of no search that left anything to select from"
+        if asked.get("epoch", 0) > self.search.epochs:
             return f"{genotype}: the search has {self.search.epochs} epochs"
-        return None if Label.of(label.base).kind != label.kind else f"{genotype}: names {label.kind} twice"
+        return None
 
     def _unsearched(self, genotype: str, label: Label) -> str:
         """What must be added for a search to find `genotype`, or what it is called."""
@@ -415,9 +421,10 @@ class Params(Section):
         while label.kind:
             by = label.argument if label.kind == "by" else by
             label = Label.of(label.base)
-        for key, name, names in (("spaces", label.root, s.spaces), ("algorithms", by, s.algorithms)):
-            if name and name not in names:
-                return f"{genotype} is a genotype that no search finds: add {name} to search.{key}"
+        if label.root not in s.spaces:
+            return f"{label.root} is a space that no search runs in: add it to search.spaces"
+        if by and by not in s.algorithms:
+            return f"{genotype} is a genotype that no search finds: add {by} to search.algorithms"
         if seed and int(seed) not in s.seeds:
             return f"{genotype} is a genotype that no search finds: add {seed} to search.seeds"
         searched = Searched(label.root, by or s.algorithms[0], int(seed) if seed else s.seeds[0])

@@ -198,8 +198,8 @@ POSITIVE = [
     "search.learning_rate",
     "search.gradient_clip",
     "search.alpha_learning_rate",
-    "search.tau",
-    "search.tau_min",
+    "algorithms.gdas.tau",
+    "algorithms.gdas.tau_min",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
     "pretrain.vgg16_cifar.width",
@@ -586,7 +586,7 @@ def test_genotypes_of_other_seeds_and_of_single_operations():
     good = ["darts", "darts_seed_0", "darts_all_mb_conv", "darts_seed_0_all_ds_conv", "DARTS_V2_all_pib_conv_3x3"]
     good += ["efficientnetv2_random_3_all_fused_mb_conv"]
     tree["evaluate"]["genotypes"] += good[1:]
-    assert check(tree).search.genotypes() == ["darts", "darts_seed_0", "pibconv", "pibconv_seed_0"]
+    assert [*check(tree).search.found()] == ["darts", "darts_seed_0", "pibconv", "pibconv_seed_0"]
 
     def message(name: str) -> str:
         changed = tree | {"evaluate": tree["evaluate"] | {"genotypes": [name]}}
@@ -597,9 +597,32 @@ def test_genotypes_of_other_seeds_and_of_single_operations():
     start = "darts_all_mbconv: unknown operation 'mbconv'; did you mean mb_conv? (known: "
     assert message("darts_all_mbconv").startswith(start)
     assert "none," not in message("darts_all_none").split("known")[1]
+    start = "darts_by_gdas_seed_0 is a genotype that no search finds: "
+    assert message("darts_by_gdas_seed_0") == f"{start}add gdas to search.algorithms"
+    assert message("darts_by_darts_seed_0") == f"darts_by_darts_seed_0{start[20:]}it is called darts_seed_0"
     assert message("convnext_seed_1") == "convnext is a space that no search runs in: add it to search.spaces"
     assert message("convnext_all_mb_conv").startswith("convnext is a space that no search runs in")
     assert message("DART_V2_all_mb_conv").startswith("unknown genotype 'DART_V2'; did you mean DARTS_V2?")
+
+
+def test_what_can_be_selected_from_a_search():
+    tree = read(DEFAULT)
+    tree["search"] |= {"algorithms": ["darts", "random"], "seeds": [0, 1]}
+    good = ["darts_epoch_0", "darts_seed_1_epoch_6_skips_2", "darts_skips_0", "darts_epoch_3_all_mb_conv"]
+    tree["evaluate"]["genotypes"] += good
+    check(tree)
+
+    def message(name: str) -> str:
+        changed = tree | {"evaluate": tree["evaluate"] | {"genotypes": [name]}}
+        return told(lambda: check(changed)).removeprefix("params.yaml: evaluate.genotypes[0]: ")
+
+    assert message("darts_epoch_7") == "darts_epoch_7: the search has 6 epochs"
+    assert message("darts_epoch_3_skips_1_epoch_2") == "darts_epoch_3_skips_1_epoch_2: names epoch twice"
+    nothing = "comes of no search that left anything to select from"
+    assert message("DARTS_V2_skips_1") == f"DARTS_V2_skips_1: DARTS_V2 {nothing}"
+    assert message("darts_by_random_epoch_1") == f"darts_by_random_epoch_1: darts_by_random {nothing}"
+    assert message("darts_random_0_epoch_1") == f"darts_random_0_epoch_1: darts_random_0 {nothing}"
+    assert message("convnext_epoch_1") == "convnext is a space that no search runs in: add it to search.spaces"
 
 
 def test_a_genotype_of_a_space_that_is_not_searched():
@@ -633,8 +656,8 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, fast, data, search, evaluate, pretrain, slim, gradcam"
-    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known})"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, search, algorithms, evaluate, pretrain, slim"
+    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, gradcam)"
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 2.5])

@@ -345,10 +345,10 @@ def test_a_validation_normalises_by_the_statistics_of_what_it_validates(name: st
     algorithm.prepare(supernet)
     validated = Relaxed(supernet, algorithm)
     seen: dict[str, list] = {}
-    for name, norm in supernet.named_modules():
+    for path, norm in supernet.named_modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.train()
-            parts = seen[name] = []
+            parts = seen[path] = []
             norm.register_forward_pre_hook(lambda _, inputs, parts=parts: parts.append(inputs[0].double()))
     with torch.no_grad():
         kept = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
@@ -356,12 +356,12 @@ def test_a_validation_normalises_by_the_statistics_of_what_it_validates(name: st
             validated(images)
     used = {name: parts for name, parts in seen.items() if parts}
     assert len(used) == len(seen) if name != "gdas" else 0 < len(used) < len(seen)
-    for name, parts in used.items():
+    for path, parts in used.items():
         assert len(parts) == 3
         mean = sum(x.mean(dim=(0, 2, 3)) for x in parts) / 3
         variance = sum(x.transpose(0, 1).flatten(1).var(dim=1) for x in parts) / 3
-        torch.testing.assert_close(kept[f"{name}.running_mean"].double(), mean, rtol=1e-4, atol=1e-5, msg=name)
-        torch.testing.assert_close(kept[f"{name}.running_var"].double(), variance, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(kept[f"{path}.running_mean"].double(), mean, rtol=1e-4, atol=1e-5, msg=path)
+        torch.testing.assert_close(kept[f"{path}.running_var"].double(), variance, rtol=1e-4, atol=1e-5, msg=path)
 
 
 def test_settling_takes_50_batches_at_most_and_leaves_the_batch_norms_as_they_were() -> None:

@@ -15,10 +15,10 @@ from nas.space.genotypes import (
     derive,
     derive_from_weights,
     edges,
-    weights_at,
     random_genotype,
     random_weights,
     weight_rows,
+    weights_at,
 )
 from nas.space.operations import names
 from nas.space.published import PUBLISHED

@@ -41,7 +41,7 @@ def test_the_key_follows_settings_data_and_code(params: Params, monkeypatch) -> 
     assert key == one.key({"epochs": 3})
     assert key != one.key({"epochs": 4})
     with monkeypatch.context() as patch:
-        patch.setattr("nas.training.context.training_fingerprint", lambda *stage: "other")
+        patch.setattr("nas.training.context.training_fingerprint", lambda *stage, params: "other")
         assert key != one.key({"epochs": 3})
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "9.0")

@@ -125,7 +125,8 @@ def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
 
     def run(stage: str, tree: dict, algorithm: str = "darts") -> str:
         params = parameters.check(tree)
-        context = Context(params, NAMES[stage], torch.device("cpu"), prepared, seed=7)
+        name = NAMES[stage].replace("darts-0", f"{algorithm}-0") if stage == "search" else NAMES[stage]
+        context = Context(params, name, torch.device("cpu"), prepared, seed=7)
         digest = hashlib.sha256()
         match stage:
             case "search":
