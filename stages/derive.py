@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nas.pipeline.errors import UserError
 from nas.pipeline.names import DRAWINGS, GENOTYPES, OWN_GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
 from nas.pipeline.params import RANDOM, Params
 from nas.pipeline.stage import run
@@ -16,10 +17,13 @@ Weights = tuple[list[str], dict[str, list[list[float]]]]
 
 
 def read_weights(searched: Search, epoch: int | None = None) -> Weights:
-    """What a search stood for after `epoch`, by default where it ended."""
+    """What a search stood for after `epoch`, by default what it found."""
+    from nas.pipeline import records
     from nas.pipeline.records import Alphas, damaged
     from nas.space import genotypes
 
+    if epoch is None and searched.algorithm != RANDOM:
+        epoch = records.Search.read(searched.results() / "metrics.json").epoch
     table, remedy = searched.results() / "alphas.csv", f"run {stage_name('search', *searched)} again"
     rows = Alphas.read(table, remedy).to_dict("records")
     try:
@@ -70,13 +74,17 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
 
 def selected(name: str, params: Params) -> Genotype:
     """What a search stood for at an epoch, or with at most so many skip connections in its normal cell."""
+    from nas.pipeline.records import SearchHistory
     from nas.space.genotypes import derive_from_weights, with_fewer_skips
 
     label, asked = Label.of(name), {}
     while label.kind in ("epoch", "skips"):
         asked[label.kind] = int(label.argument)
         label = Label.of(label.base)
-    weights = read_weights(params.search.found()[label.name], asked.get("epoch"))
+    searched = params.search.found()[label.name]
+    if asked.get("epoch", 0) > (last := len(SearchHistory.read(searched.results() / "history.csv"))):
+        raise UserError(f"evaluate.genotypes: {name}: that search ended after epoch {last}")
+    weights = read_weights(searched, asked.get("epoch"))
     return with_fewer_skips(*weights, asked["skips"]) if "skips" in asked else derive_from_weights(*weights)
 
 

@@ -91,19 +91,23 @@ def train(context: Context, supernet: Supernet, algorithm: Algorithm) -> tuple[l
     )
 
 
-def record(context: Context, searched: Search, supernet: Supernet, history: list[dict], alphas: list[dict]) -> None:
-    """Write the history, α and the last epoch's scores."""
+def record(
+    context: Context, searched: Search, trained: tuple[Supernet, Algorithm], history: list[dict], alphas: list[dict]
+) -> None:
+    """Write the history, α, the last epoch's scores and the supernet's weights."""
     from safetensors.torch import save_file
 
     from nas.pipeline import records
     from nas.pipeline.files import whole_file
     from nas.training.device import device_name
 
-    results = searched.results()
+    results, (supernet, algorithm) = searched.results(), trained
     records.Alphas.write(results / "alphas.csv", alphas)
-    records.SearchHistory.write(results / "history.csv", history)
-    last = {name: value for name, value in history[-1].items() if name in records.Search.model_fields}
-    records.Search(**last, device=device_name(context.device)).write(results / "metrics.json")
+    rows = records.MeasuredHistory if "eigenvalue" in history[0] else records.SearchHistory
+    rows.write(results / "history.csv", history)
+    last = {name: history[-1][name] for name in records.Search.model_fields if name in history[-1]}
+    told = last | {"epoch": algorithm.stop(history), "device": device_name(context.device)}
+    records.Search(**told).write(results / "metrics.json")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in supernet.state_dict().items()}
     with whole_file(searched.model) as temporary:
         save_file(state, temporary)
@@ -117,10 +121,10 @@ def main(params: Params, name: str, space: str, algorithm: str, seed: int) -> No
     from nas.training.context import begin
 
     if context := begin(params, name, seeded_as(searched)):
-        supernet, algorithm_made = build(context, searched)
-        history, alphas = train(context, supernet, algorithm_made)
+        trained = build(context, searched)
+        history, alphas = train(context, *trained)
         if context.finish():
-            record(context, searched, supernet, history, alphas)
+            record(context, searched, trained, history, alphas)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nas.data import sharing
 from nas.fast.conditions import applies, ordinary
@@ -37,13 +38,31 @@ def mix_all(cell: MixedCell, states: list[Tensor], weights: Tensor) -> Tensor:
     leaving = [
         [edge for edge, start in zip(mixed, starts, strict=True) if start == source] for source in range(cell.nodes + 2)
     ]
-    shared = [SharedState(x, found) for x, found in zip(states, leaving, strict=False)]
+    states = list(states)
+
+    def part(x: Tensor) -> Tensor:
+        """The channels that operations see."""
+        return channels_last(x[:, : x.shape[1] // cell.partial]) if cell.partial > 1 else x
+
+    shared = [SharedState(part(x), found) for x, found in zip(states, leaving, strict=False)]
     row = 0
     for found in leaving[2:]:
         incoming = slice(row, row + len(shared))
         row = incoming.stop
-        shared.append(SharedState(mix(mixed[incoming], shared, weights[incoming]), found))
-    return concat([state.x for state in shared[2:]])
+        node = mix(mixed[incoming], shared, weights[incoming])
+        if cell.partial > 1:
+            node = beside(node, mixed[incoming], states, weights[incoming])
+        states.append(node)
+        shared.append(SharedState(part(node), found))
+    return concat(states[2:])
+
+
+def beside(node: Tensor, incoming: Sequence[MixedOperation], states: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """A node's `node` of mixed channels, and the sum of those that passed its edges by, shuffled: linear, so once."""
+    passed = [edge.passing(state) for edge, state in zip(incoming, states, strict=True)]
+    shares = weights[:, : incoming[0].own].sum(dim=-1)
+    both = concat([node, weighted_sum([channels_last(each) for each in passed], shares)])
+    return channels_last(functional.channel_shuffle(both, incoming[0].partial))
 
 
 class SharedState:

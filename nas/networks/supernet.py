@@ -38,16 +38,34 @@ class MixedOperation(nn.Module):
 
     Batch norms learn no scale here (it would undo the weights), and pooling is followed by one, so that the results
     of all operations have the same scale.
+
+    Of `partial` K above 1, the operations see the first 1/K of the channels; the others pass by, with all the weight
+    (or their maximum over 2×2 pixels, with stride 2), and the channels are shuffled (PC-DARTS: Xu et al., 2020, 3.1).
+    Operations `beside` those of the space have columns behind theirs.
     """
 
-    def __init__(self, names: tuple[str, ...], channels: int, stride: int) -> None:
+    def __init__(
+        self, names: tuple[str, ...], channels: int, stride: int, partial: int = 1, beside: Sequence[str] = ()
+    ) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.partial, self.mixed = stride, partial, channels // partial
+        self.own, names = len(names), (*names, *beside)
         self.columns = [k for k, name in enumerate(names) if name != "none"]
-        self.operations = nn.ModuleList(_candidate(names[k], channels, stride) for k in self.columns)
+        self.operations = nn.ModuleList(_candidate(names[k], self.mixed, stride) for k in self.columns)
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
+        if self.partial == 1:
+            return self.mix(x, weights, chosen)
+        mixed, passed = self.mix(x[:, : self.mixed], weights, chosen), weights[: self.own].sum() * self.passing(x)
+        return nn.functional.channel_shuffle(torch.cat([mixed, passed], dim=1), self.partial)
+
+    def passing(self, x: Tensor) -> Tensor:
+        """The channels that no operation sees."""
+        others = x[:, self.mixed :]
+        return nn.functional.max_pool2d(others, 2, ceil_mode=True) if self.stride == 2 else others
+
+    def mix(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:
         if chosen is None:
             each = weights.unbind()
             return sum(each[k] * operation(x) for k, operation in zip(self.columns, self.operations, strict=True))
@@ -70,12 +88,14 @@ def _candidate(name: str, channels: int, stride: int) -> nn.Module:
 class MixedCell(nn.Module):
     """A cell with an edge from every earlier state to every node; the output concatenates all nodes."""
 
-    def __init__(self, names: tuple[str, ...], nodes: int, spec: CellSpec) -> None:
+    def __init__(
+        self, names: tuple[str, ...], nodes: int, spec: CellSpec, partial: int = 1, beside: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.preprocess0, self.preprocess1 = spec.preprocess(affine=False)
-        self.nodes = nodes
+        self.nodes, self.partial = nodes, partial
         self.edges = nn.ModuleList(
-            MixedOperation(names, spec.channels, spec.stride(source)) for source, _ in edges(nodes)
+            MixedOperation(names, spec.channels, spec.stride(source), partial, beside) for source, _ in edges(nodes)
         )
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None) -> Tensor:
@@ -109,6 +129,10 @@ class Supernet(nn.Module):
     in_channels : int, default 3
     stem : str, default "cifar"
         A key of ``network.STEMS``.
+    partial : int, default 1
+        K: every edge's operations see 1/K of the channels (PC-DARTS).
+    beside : sequence of str, default none
+        Operations that every edge has besides the space's, which no genotype holds: further columns of the mixtures.
     recompute : bool, default False
         Keep only each cell's inputs for backward, which computes the cell again (Chen et al., 2016): less memory for
         another forward pass. The results are the same.
@@ -121,8 +145,8 @@ class Supernet(nn.Module):
     Raises
     ------
     UserError
-        If the space is unknown or names an operation that there is not, the stem is unknown, or
-        there are fewer than three layers.
+        If the space is unknown or names an operation that there is not, the stem is unknown, there are fewer than
+        three layers, or C is no multiple of K.
 
     Notes
     -----
@@ -140,9 +164,13 @@ class Supernet(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         stem: str = "cifar",
+        partial: int = 1,
+        beside: Sequence[str] = (),
         recompute: bool = False,
     ) -> None:
         super().__init__()
+        if channels % partial:
+            raise UserError(f"channels: {channels} is not allowed: must be a multiple of {partial} (partial channels)")
         if layers < 3:
             raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
         self.space = find(space) if isinstance(space, str) else space
@@ -154,7 +182,7 @@ class Supernet(nn.Module):
         self.recompute = recompute
         self.stem = make_stem(stem, in_channels, channels)
         specs = cell_specs(layers, channels, stem, lambda reduction: nodes)
-        self.cells = nn.ModuleList(MixedCell(names, nodes, spec) for spec in specs)
+        self.cells = nn.ModuleList(MixedCell(names, nodes, spec, partial, beside) for spec in specs)
         self.reductions = [layer for layer, spec in enumerate(specs) if spec.reduction]
         self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
 

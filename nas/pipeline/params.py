@@ -166,10 +166,67 @@ class Gdas(Section):
         return self
 
 
+class Snas(Gdas): ...
+
+
+class DrNas(Section):
+    alone: Natural
+
+
+class FairDarts(Section):
+    zero_one: NonNegative
+
+
+class PcDarts(Section):
+    partial: Count
+    warm_up: Natural
+
+
+class SmoothDarts(Section):
+    epsilon: NonNegative
+    epsilon_min: NonNegative
+    attack_steps: Natural
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.epsilon_min > self.epsilon:
+            raise ValueError(
+                f"epsilon_min: {self.epsilon_min} is not allowed: must not exceed epsilon ({self.epsilon})"
+            )
+        return self
+
+
+class DartsMinus(Section):
+    beta: NonNegative
+
+
+class DartsPlus(Section):
+    stop_skips: Count
+
+
+class RDarts(Section):
+    window: Count
+    least_ratio: Positive
+
+
+class Oles(Section):
+    count: Count
+    patience: Fraction
+
+
 class Algorithms(Section):
     """Each algorithm's own parameters, of those that have any."""
 
     gdas: Gdas
+    snas: Snas
+    drnas: DrNas
+    fair_darts: FairDarts
+    pc_darts: PcDarts
+    smooth_darts: SmoothDarts
+    darts_minus: DartsMinus
+    darts_plus: DartsPlus
+    r_darts: RDarts
+    oles: Oles
 
     def of(self, name: str) -> dict[str, Any]:
         """The own parameters of an algorithm, which may be several joined by +."""
@@ -179,8 +236,15 @@ class Algorithms(Section):
 
 # Each is a file, nas/search/NAME.py; of those that say how operations are mixed, or how α's gradient comes about, an
 # algorithm can have one, and any of the others added to it: smooth_darts+darts_minus.
-MIXING = ("darts", "darts_second", "gdas")
-ADDED = ()
+MIXING = ("darts", "darts_second", "gdas", "snas", "drnas", "fair_darts")
+ADDED = ("pc_darts", "smooth_darts", "darts_minus", "darts_plus", "r_darts", "oles")
+# What cannot be added to an algorithm: gdas computes one operation an edge, the weights of fair_darts are no shares, and
+# oles has its own gradient, of first order.
+APART = {
+    "gdas": ("pc_darts", "smooth_darts", "darts_minus", "r_darts", "oles"),
+    "darts_second": ("oles",),
+    "fair_darts": ("pc_darts",),
+}
 RANDOM = "random"  # a genotype drawn from the space, without a search
 
 
@@ -195,6 +259,9 @@ def _known_algorithm(name: str) -> str:
         raise ValueError("is not allowed: it names one algorithm twice")
     if len(mixing := [part for part in parts if part in MIXING]) > 1:
         raise ValueError(f"is not allowed: {' and '.join(mixing)} do not go together, each mixes in its own way")
+    for base, others in APART.items():
+        if base in parts and (refused := [part for part in parts if part in others]):
+            raise ValueError(f"is not allowed: {refused[0]} cannot be added to {base}")
     return name
 
 

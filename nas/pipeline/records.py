@@ -113,6 +113,7 @@ class Search(Metrics):
     skips_normal: int
     skips_reduce: int
     device: str
+    epoch: int | None = None  # whose α is the result, if that is not the last
 
 
 class SearchHistory(Row):
@@ -126,6 +127,12 @@ class SearchHistory(Row):
     entropy_reduce: float
     skips_normal: int
     skips_reduce: int
+
+
+class MeasuredHistory(SearchHistory):
+    """With the dominant eigenvalue of ∇²α L_val."""
+
+    eigenvalue: float
 
 
 class Drawn(Metrics):

@@ -21,7 +21,7 @@ from nas.training.optim import SGD
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Mapping[str, Tensor], Batch], Tensor]
+Loss = Callable[..., Tensor]  # see `Step`
 Phase = Literal["alpha", "weights", "valid"]
 
 
@@ -32,7 +32,8 @@ class Step:
     Attributes
     ----------
     loss : callable
-        ``loss(weights, batch)``: the mean cross-entropy of the supernet in training mode, a function of α too.
+        ``loss(weights, batch, mixtures=None)``: the mean cross-entropy of the supernet in training mode, a function of
+        α too: by default of the algorithm's mixtures for the phase "alpha".
     float32_loss : callable
         The same where `loss` computes in bfloat16.
     weights : dict of str to Parameter
@@ -73,11 +74,17 @@ class Algorithm(nn.Module):
 
     Attributes
     ----------
+    added : bool
+        Whether it can be added to others: its methods change what ``super()`` gives, and do not replace it.
     weights_first : bool
         Whether a step moves the weights before α. DARTS's algorithm 1 moves α first.
+    rests : bool
+        Whether α stays as it is, in this epoch: `begin` may say so.
     """
 
+    added: ClassVar[bool] = False
     weights_first: ClassVar[bool] = False
+    rests = False
 
     def __init__(self, **own: object) -> None:
         super().__init__()
@@ -96,6 +103,7 @@ class Algorithm(nn.Module):
 
     def begin(self, epoch: int, epochs: int) -> None:
         """Before each epoch, from 0, of `epochs`."""
+        self.rests = False
 
     def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
         """How the edges of a kind of cell mix their operations, for one forward pass.
@@ -116,6 +124,13 @@ class Algorithm(nn.Module):
     def gradients(self, step: Step) -> list[Tensor]:
         """∇α L_val(w, α), one for each of ``step.alphas``: the weights are taken to be the best for any α (ξ = 0)."""
         return first_order(step.loss, step.weights, step.alphas, step.alpha_batch)
+
+    def before_weights(self, step: Step) -> None:
+        """Before the weights' pass of each step."""
+
+    def weights_gradients(self, step: Step, gradients: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """What the weights follow, by name; a weight whose gradient is None is left alone."""
+        return gradients
 
     def penalty(self, alphas: Sequence[Tensor]) -> Tensor | None:
         """What is added to L_val, a function of α alone; None for nothing."""
@@ -151,7 +166,7 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> Algorithm:
     UserError
         If there is no such algorithm, or parts of it do not go together.
     """
-    parts = [_class(part) for part in name.split("+")]
+    parts = sorted([_class(part) for part in name.split("+")], key=lambda part: not part.added)
     try:
         made = type(name, tuple(parts), {}) if len(parts) > 1 else parts[0]
     except TypeError as error:

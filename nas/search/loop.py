@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from nas.data import sharing
 from nas.data.batches import Batches
-from nas.networks.supernet import Supernet
+from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Batch, Loss, Step
 from nas.space.genotypes import CELLS, derive_from_weights, weight_rows
 from nas.training import distributed
@@ -54,10 +54,10 @@ def functional_loss(supernet: Supernet, precision: int | str = 32, algorithm: Al
     algorithm = algorithm or Algorithm()
     scratch = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
 
-    def loss(weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    def loss(weights: Mapping[str, Tensor], batch: Batch, mixtures: Sequence[Mixture] | None = None) -> Tensor:
         images, labels = batch
         with autocast(images.device, precision):
-            mixtures = algorithm.mixtures(supernet.alphas(), "alpha")
+            mixtures = mixtures or algorithm.mixtures(supernet.alphas(), "alpha")
             logits = functional_call(supernet, {**weights, **scratch}, (images, mixtures))
             return cross_entropy(logits, labels)
 
@@ -117,6 +117,8 @@ def search(
     start = weight_rows(supernet.space.operations, _scores(supernet, algorithm), 0)
 
     def alpha_step(step: Step) -> None:
+        if algorithm.rests:
+            return
         gradients = algorithm.gradients(step)
         penalty = algorithm.penalty(alphas)
         if penalty is not None:
@@ -165,6 +167,7 @@ def search(
 
 
 def _weights_step(supernet: Supernet, algorithm: Algorithm, step: Step, meter: Meter) -> None:
+    algorithm.before_weights(step)
     images, labels = step.weights_batch
     fixed = [alphas.detach() for alphas in supernet.alphas()]  # α wants no gradient
     with autocast(images.device, step.recipe.precision):
@@ -172,9 +175,10 @@ def _weights_step(supernet: Supernet, algorithm: Algorithm, step: Step, meter: M
         loss = cross_entropy(logits, labels)
     # An operation that was not drawn has no gradient, and this step leaves it alone.
     values = list(step.weights.values())
-    gradients = sharing.mean(torch.autograd.grad(loss, values, allow_unused=True))
-    for weight, gradient in zip(values, gradients, strict=True):
-        weight.grad = gradient
+    found = sharing.mean(torch.autograd.grad(loss, values, allow_unused=True))
+    gradients = algorithm.weights_gradients(step, dict(zip(step.weights, found, strict=True)))
+    for name, weight in step.weights.items():
+        weight.grad = gradients[name]
     clip(values, step.recipe)
     step.optimizer.step()
     meter.add(loss.detach(), logits, labels)

@@ -1,0 +1,39 @@
+"""DrNAS: Chen, Wang, Cheng, Tang & Hsieh, "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021.
+
+The weights of an edge's operations are drawn from a Dirichlet distribution, whose concentration ELU(α) + 1 is learned
+by pathwise gradients. α = 0 is the uniform distribution over all mixtures; the distance to it, which the objective
+penalises, is α's weight decay, as in its program.
+"""
+
+from torch import Tensor, nn
+from torch.distributions import Dirichlet
+
+from nas.networks.supernet import Mixture
+from nas.search.algorithm import Algorithm, Phase
+
+
+class DrNas(Algorithm):
+    """DrNAS, without progressive shrinking; ``pc_darts+drnas`` adds partial channels.
+
+    Parameters
+    ----------
+    alone : int, default 10
+        Epochs at the beginning in which the weights train alone (its program's).
+    """
+
+    alone: int = 10
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        super().begin(epoch, epochs)
+        self.rests = self.rests or epoch < self.alone
+
+    def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
+        """A draw; a validation takes the distribution's mean."""
+        concentration = nn.functional.elu(alphas) + 1
+        if phase == "valid":
+            return Mixture(concentration / concentration.sum(dim=-1, keepdim=True))
+        return Mixture(Dirichlet(concentration).rsample())
+
+    def scores(self, alphas: Tensor, cell: str) -> Tensor:
+        """The mean of the distribution."""
+        return self.mixture(alphas, cell, "valid").weights

@@ -1,0 +1,74 @@
+"""OLES: Jiang, Ji, Zhu, Yuan & Huang, "Operation-Level Early Stopping for Robustifying Differentiable NAS", NeurIPS
+2023.
+
+Skip connections win where operations with weights have overfitted the weights' half. So an operation's weights stop
+training once their gradients on the two halves no longer point the same way, while α and the others go on.
+"""
+
+import torch
+from torch import Tensor
+
+from nas.data import sharing
+from nas.networks.supernet import Supernet
+from nas.search.algorithm import Algorithm, Step
+
+
+class Oles(Algorithm):
+    """OLES; it can be added to others of first order.
+
+    Parameters
+    ----------
+    count : int, default 20
+        Steps over which an operation's gradient matching, the cosine between its two gradients, is averaged.
+    patience : float, default 0.4
+        An operation stops for good once that average is less (its program's value, as the other).
+    """
+
+    added = True
+
+    count: int = 20
+    patience: float = 0.4
+
+    def prepare(self, supernet: Supernet) -> None:
+        super().prepare(supernet)
+        operations: dict[str, list[str]] = {}
+        for name in supernet.weights():
+            if ".operations." in name:
+                cell_edge, rest = name.split(".operations.")
+                operations.setdefault(f"{cell_edge}.{rest.split('.')[0]}", []).append(name)
+        self.operation_of = {name: k for k, names in enumerate(operations.values()) for name in names}
+        device = supernet.alphas_normal.device
+        self.register_buffer("stopped", torch.zeros(len(operations), dtype=torch.bool, device=device))
+        self.register_buffer("sums", torch.zeros(len(operations), device=device))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.on_alphas_half: dict[str, Tensor] = {}
+
+    def gradients(self, step: Step) -> list[Tensor]:
+        """Those of first order; the same pass tells the operations' gradients on α's half."""
+        weights = [step.weights[name] for name in self.operation_of]
+        wanted = [*step.alphas, *weights]
+        found = sharing.mean(torch.autograd.grad(step.loss(step.weights, step.alpha_batch), wanted))
+        self.on_alphas_half = dict(zip(self.operation_of, found[len(step.alphas) :], strict=True))
+        return found[: len(step.alphas)]
+
+    def weights_gradients(self, step: Step, gradients: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        gradients = super().weights_gradients(step, gradients)
+        if not self.rests:
+            self.sums += self._matching(gradients)
+            self.steps += 1
+            if self.steps == self.count:
+                self.stopped |= self.sums / self.count < self.patience
+                self.sums.zero_()
+                self.steps.zero_()
+        stopped = self.stopped.tolist()
+        return {
+            n: None if n in self.operation_of and stopped[self.operation_of[n]] else g for n, g in gradients.items()
+        }
+
+    def _matching(self, gradients: dict[str, Tensor | None]) -> Tensor:
+        """Of each operation, the cosine between its gradients on the two halves."""
+        pairs = [(gradients[name], self.on_alphas_half[name]) for name in self.operation_of]
+        products = torch.stack([torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in pairs])
+        index = torch.tensor([*self.operation_of.values()], device=products.device)
+        both, *squares = products.new_zeros(len(self.sums), 3).index_add(0, index, products).unbind(1)
+        return both / (squares[0] * squares[1]).sqrt().clamp(min=1e-12)

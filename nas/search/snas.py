@@ -1,0 +1,38 @@
+"""SNAS: Xie, Zheng, Liu & Lin, "SNAS: Stochastic Neural Architecture Search", ICLR 2019.
+
+Each pass mixes the operations of an edge by a sample of the concrete distribution (section 2.2): softmax((α + g)/τ)
+with Gumbel noise g, whose gradient reaches every α. As τ falls, samples come close to a single operation.
+"""
+
+from torch import Tensor, nn
+
+from nas.networks.supernet import Mixture, Supernet, strongest
+from nas.search.algorithm import Algorithm, Phase
+
+
+class Snas(Algorithm):
+    """SNAS.
+
+    Parameters
+    ----------
+    tau, tau_min : float, default 1 and 0.1
+        Temperature in the first epoch and in the last; it falls linearly. The values are ours.
+    """
+
+    tau: float = 1.0
+    tau_min: float = 0.1
+
+    def prepare(self, supernet: Supernet) -> None:
+        super().prepare(supernet)
+        self.operations = supernet.space.operations
+        self.temperature = self.tau
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        super().begin(epoch, epochs)
+        self.temperature = self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
+
+    def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
+        """A sample; a validation takes each edge's strongest operation other than none."""
+        if phase == "valid":
+            return Mixture(strongest(alphas, self.operations))
+        return Mixture(nn.functional.gumbel_softmax(alphas, tau=self.temperature, dim=-1))
