@@ -21,7 +21,8 @@ def accelerate(network: nn.Module) -> nn.Module:
     Each module whose class has a ``forward`` that is known here gets another of its own: sequences of layers, cells,
     mixed cells. State dicts, classes, hooks and results (but for rounding) stay. A subclass with a ``forward`` of its
     own, modules with hooks, batch norms that are frozen and gradients that are to be differentiated again are computed
-    the plain way; so is all on a GPU, in bfloat16's autocast, in evaluation mode and on small maps.
+    the plain way; so is all on a GPU, in evaluation mode, on small maps, and in bfloat16's autocast on processors
+    without instructions for it.
 
     Parameters
     ----------

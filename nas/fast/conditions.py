@@ -1,5 +1,7 @@
 """When the fast path is taken, and what it leaves alone."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -7,10 +9,22 @@ SMALLEST = 2**14  # elements of a map; below, calls cost more than what they com
 
 
 def applies(x: Tensor) -> bool:
-    """Whether it pays for the map `x`: a large one on the CPU, not in bfloat16's autocast, that wants a gradient."""
+    """Whether it pays for the map `x`: large, on the CPU, of a precision that is fast there, wanting a gradient."""
     large_on_cpu = x.device.type == "cpu" and x.numel() > SMALLEST
-    in_float32 = large_on_cpu and not torch.is_autocast_enabled("cpu")
-    return in_float32 and torch.is_grad_enabled() and not _every_module_has_hooks()
+    return large_on_cpu and _fast_precision() and torch.is_grad_enabled() and not _every_module_has_hooks()
+
+
+def _fast_precision() -> bool:
+    """Whether autocast is off, or it is to bfloat16 and the processor has instructions for that."""
+    if not torch.is_autocast_enabled("cpu"):
+        return True
+    return torch.get_autocast_dtype("cpu") is torch.bfloat16 and has_bfloat16()
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 (AVX512-BF16 or AMX); others only imitate it, slowly."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def ordinary(module: nn.Module) -> bool:
@@ -19,7 +33,7 @@ def ordinary(module: nn.Module) -> bool:
     Not so with hooks, with a ``forward`` of the object's own other than those of ``accelerate``, or with a batch norm
     that is frozen (in eval mode), keeps no running statistics or averages them over all batches.
     """
-    if any(getattr(module, hooks) for hooks in _HOOKS) or not _is_ours(vars(module).get("forward")):
+    if any(getattr(module, hooks) for hooks in _HOOKS) or not _class_or_fast(vars(module).get("forward")):
         return False
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         by_the_batch = module.training and module.track_running_stats and module.momentum is not None
@@ -30,7 +44,7 @@ def ordinary(module: nn.Module) -> bool:
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _is_ours(forward: object) -> bool:
+def _class_or_fast(forward: object) -> bool:
     """Whether an object's own ``forward`` is none, or one that ``accelerate`` gave it."""
     return forward is None or str(getattr(forward, "__module__", "")).startswith("nas.fast.")
 
