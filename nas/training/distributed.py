@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MethodType
-from typing import Any, Never
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -109,46 +108,42 @@ def _join(device: torch.device, devices: int, nodes: int) -> None:
 
 
 def _run_copies(count: int) -> None:
-    """Run this process's command `count` times, as torchrun would; raise UserError if one fails, and end the others."""
+    """Run this process's command `count` times; raise UserError if one fails, and end the others.
+
+    They are started, watched and ended by what torchrun does that with. Not by the whole of torchrun: its store listens
+    to the network and unpickles what it is told, and its processes outlive it when it is killed.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
+
+    logging.getLogger(start_processes.__module__).setLevel(logging.CRITICAL)  # what failed is told below
     with TemporaryDirectory(prefix="nas-") as folder:
-        environment = os.environ | {
-            "WORLD_SIZE": str(count),
-            "LOCAL_WORLD_SIZE": str(count),
-            LAUNCHER: str(os.getpid()),
-            FAILURE: f"{folder}/failure",
-        }
+        failure = Path(folder, "failure")
+        environment = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        environment |= {LAUNCHER: str(os.getpid()), FAILURE: str(failure)}
         if sys.platform == "linux":
-            environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        processes: list[subprocess.Popen] = []
-        terminate = signal.signal(signal.SIGTERM, _exit)
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit: a Ctrl-C is for this one
+            environment["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+        environments = {
+            number: environment | dict.fromkeys(["RANK", "LOCAL_RANK"], str(number)) for number in range(count)
+        }
+        arguments = dict.fromkeys(range(count), tuple(sys.orig_argv[1:]))
         try:
-            for number in map(str, range(count)):
-                command = [sys.executable, *sys.orig_argv[1:]]
-                numbered = environment | {"RANK": number, "LOCAL_RANK": number}
-                processes.append(subprocess.Popen(command, env=numbered, stdin=subprocess.DEVNULL))
-            signal.signal(signal.SIGINT, interrupt)
-            while not any(states := [process.poll() for process in processes]) and None in states:
-                time.sleep(POLL)
-        finally:
-            for process in processes:
-                process.kill()
-            for process in processes:
-                process.wait()
-            signal.signal(signal.SIGTERM, terminate)
-        failure = Path(environment[FAILURE])
+            processes = start_processes("nas", sys.executable, arguments, environments, DefaultLogsSpecs(folder))
+            try:
+                failures = processes.wait(period=POLL).failures
+            finally:
+                processes.close(signal.SIGKILL)  # one that waits for another, in C++, would hear no Ctrl-C
+        except SignalException as received:
+            if received.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + received.sigval)
         if failure.exists():
             raise UserError(failure.read_text(encoding="utf-8").splitlines()[0])
-    for number, state in enumerate(states):
-        if state and state < 0:
-            name = signal.Signals(-state).name
-            raise UserError(f"process {number + 1} of {count} was killed ({name}); run it again to go on")
-    if any(states):
+    if failures:
+        number, first = next(iter(failures.items()))
+        if first.exitcode < 0:
+            what = f"process {number + 1} of {count} was killed ({first.signal_name()})"
+            raise UserError(f"{what}; run it again to go on")
         sys.exit(1)  # the traceback of the one that failed stands above
-
-
-def _exit(number: int, _: object) -> Never:
-    sys.exit(128 + number)
 
 
 def _folder() -> Path:
