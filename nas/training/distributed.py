@@ -218,10 +218,11 @@ class _WholeBatchNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
         channels = x.shape[1]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        own = wide.new_zeros(2 * channels + 1)
         if x.numel():
             dims = [0, *range(2, x.dim())]
-            own = torch.cat([*torch.var_mean(wide, dims, correction=0), own.new_full((1,), x.numel() // channels)])
+            own = torch.cat([*torch.var_mean(wide, dims, correction=0), wide.new_full((1,), x.numel() // channels)])
+        else:
+            own = wide.new_zeros(2 * channels + 1)
         every = own.new_empty(world() * len(own))
         dist.all_gather_into_tensor(every, own)
         variances, means, counts = every.view(world(), -1).split([channels, channels, 1], dim=1)
@@ -238,20 +239,20 @@ class _WholeBatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
+        inverse = (variance + ctx.eps).rsqrt()
         # The gradient for a given mean and variance, and Σ g·x̂ and Σ g of this process's images
-        of_x, of_weight, of_bias = gradient, torch.zeros_like(mean), torch.zeros_like(mean)
         if x.numel():
             # CUDA's kernels ask for the saved statistics where channels are innermost, and for a weight to sum with.
-            ones, inverse = torch.ones_like(mean), (variance + ctx.eps).rsqrt()
-            given = x, ones if weight is None else weight, mean, variance, mean, inverse
+            given = x, torch.ones_like(mean) if weight is None else weight, mean, variance, mean, inverse
             of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
                 gradient, *given, False, ctx.eps, [True, True, True]
             )
+        else:
+            of_x, of_weight, of_bias = gradient, torch.zeros_like(mean), torch.zeros_like(mean)
         sums = torch.cat([of_weight, of_bias])
         dist.all_reduce(sums)
         aligned, total = (sums / count).chunk(2)
         # What mean and variance add: −(total + x̂ · aligned), times the derivative of x̂·weight
-        inverse = (variance + ctx.eps).rsqrt()
         factor = inverse if weight is None else inverse * weight
         slope = factor * inverse * aligned
         shape = [1, -1, *[1] * (x.dim() - 2)]
