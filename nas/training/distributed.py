@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MethodType
-from typing import Any, Never
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -109,46 +108,42 @@ def _join(device: torch.device, devices: int, nodes: int) -> None:
 
 
 def _run_copies(count: int) -> None:
-    """Run this process's command `count` times, as torchrun would; raise UserError if one fails, and end the others."""
+    """Run this process's command `count` times; raise UserError if one fails, and end the others.
+
+    They are started, watched and ended by what torchrun does that with. Not by the whole of torchrun: its store listens
+    to the network and unpickles what it is told, and its processes outlive it when it is killed.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
+
+    logging.getLogger(start_processes.__module__).setLevel(logging.CRITICAL)  # what failed is told below
     with TemporaryDirectory(prefix="nas-") as folder:
-        environment = os.environ | {
-            "WORLD_SIZE": str(count),
-            "LOCAL_WORLD_SIZE": str(count),
-            LAUNCHER: str(os.getpid()),
-            FAILURE: f"{folder}/failure",
-        }
+        failure = Path(folder, "failure")
+        environment = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        environment |= {LAUNCHER: str(os.getpid()), FAILURE: str(failure)}
         if sys.platform == "linux":
-            environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        processes: list[subprocess.Popen] = []
-        terminate = signal.signal(signal.SIGTERM, _exit)
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit: a Ctrl-C is for this one
+            environment["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+        environments = {
+            number: environment | dict.fromkeys(["RANK", "LOCAL_RANK"], str(number)) for number in range(count)
+        }
+        arguments = dict.fromkeys(range(count), tuple(sys.orig_argv[1:]))
         try:
-            for number in map(str, range(count)):
-                command = [sys.executable, *sys.orig_argv[1:]]
-                numbered = environment | {"RANK": number, "LOCAL_RANK": number}
-                processes.append(subprocess.Popen(command, env=numbered, stdin=subprocess.DEVNULL))
-            signal.signal(signal.SIGINT, interrupt)
-            while not any(states := [process.poll() for process in processes]) and None in states:
-                time.sleep(POLL)
-        finally:
-            for process in processes:
-                process.kill()
-            for process in processes:
-                process.wait()
-            signal.signal(signal.SIGTERM, terminate)
-        failure = Path(environment[FAILURE])
+            processes = start_processes("nas", sys.executable, arguments, environments, DefaultLogsSpecs(folder))
+            try:
+                failures = processes.wait(period=POLL).failures
+            finally:
+                processes.close(signal.SIGKILL)  # one that waits for another, in C++, would hear no Ctrl-C
+        except SignalException as received:
+            if received.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + received.sigval)
         if failure.exists():
             raise UserError(failure.read_text(encoding="utf-8").splitlines()[0])
-    for number, state in enumerate(states):
-        if state and state < 0:
-            name = signal.Signals(-state).name
-            raise UserError(f"process {number + 1} of {count} was killed ({name}); run it again to go on")
-    if any(states):
+    if failures:
+        number, first = next(iter(failures.items()))
+        if first.exitcode < 0:
+            what = f"process {number + 1} of {count} was killed ({first.signal_name()})"
+            raise UserError(f"{what}; run it again to go on")
         sys.exit(1)  # the traceback of the one that failed stands above
-
-
-def _exit(number: int, _: object) -> Never:
-    sys.exit(128 + number)
 
 
 def _folder() -> Path:
@@ -223,10 +218,11 @@ class _WholeBatchNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
         channels = x.shape[1]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        own = wide.new_zeros(2 * channels + 1)
         if x.numel():
             dims = [0, *range(2, x.dim())]
-            own = torch.cat([*torch.var_mean(wide, dims, correction=0), own.new_full((1,), x.numel() // channels)])
+            own = torch.cat([*torch.var_mean(wide, dims, correction=0), wide.new_full((1,), x.numel() // channels)])
+        else:
+            own = wide.new_zeros(2 * channels + 1)
         every = own.new_empty(world() * len(own))
         dist.all_gather_into_tensor(every, own)
         variances, means, counts = every.view(world(), -1).split([channels, channels, 1], dim=1)
@@ -243,20 +239,20 @@ class _WholeBatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
+        inverse = (variance + ctx.eps).rsqrt()
         # The gradient for a given mean and variance, and Σ g·x̂ and Σ g of this process's images
-        of_x, of_weight, of_bias = gradient, torch.zeros_like(mean), torch.zeros_like(mean)
         if x.numel():
             # CUDA's kernels ask for the saved statistics where channels are innermost, and for a weight to sum with.
-            ones, inverse = torch.ones_like(mean), (variance + ctx.eps).rsqrt()
-            given = x, ones if weight is None else weight, mean, variance, mean, inverse
+            given = x, torch.ones_like(mean) if weight is None else weight, mean, variance, mean, inverse
             of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
                 gradient, *given, False, ctx.eps, [True, True, True]
             )
+        else:
+            of_x, of_weight, of_bias = gradient, torch.zeros_like(mean), torch.zeros_like(mean)
         sums = torch.cat([of_weight, of_bias])
         dist.all_reduce(sums)
         aligned, total = (sums / count).chunk(2)
         # What mean and variance add: −(total + x̂ · aligned), times the derivative of x̂·weight
-        inverse = (variance + ctx.eps).rsqrt()
         factor = inverse if weight is None else inverse * weight
         slope = factor * inverse * aligned
         shape = [1, -1, *[1] * (x.dim() - 2)]

@@ -21,7 +21,6 @@ from torch.optim import optimizer
 from torch.utils import _foreach_utils as foreach
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 GPU = "gpu"
 aten = torch.ops.aten
@@ -94,7 +93,7 @@ class FakeGPU(TorchDispatchMode):
         kwargs = {key: None if key == "generator" else value for key, value in (kwargs or {}).items()}
         args = tuple(None if isinstance(argument, torch.Generator) else argument for argument in args)
         name = func.overloadpacket.__name__
-        if not _on_gpu((args, kwargs)):
+        if not (_on_gpu(args) or _on_gpu(kwargs)):
             if name == "_local_scalar_dense":
                 return _some(args[0].dtype)
             result = func(*args, **kwargs)
@@ -214,7 +213,14 @@ def _register() -> None:
 
 
 def _on_gpu(tree: Any) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.device.type == GPU for leaf in tree_leaves(tree))
+    """Of an operation's arguments or result; several times faster than torch's walk through any tree."""
+    if isinstance(tree, Tensor):
+        return tree.device.type == GPU
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        return False
+    return any(map(_on_gpu, tree))
 
 
 def _some(dtype: torch.dtype) -> float | int | bool:
