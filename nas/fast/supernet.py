@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import sharing
+from nas.fast import grouped
 from nas.fast.conditions import applies, ordinary
 from nas.fast.kernels import channels_last, concat, pool_and_norm, weighted_norms, weighted_sum
 from nas.fast.layers import join, run, split
@@ -20,8 +21,11 @@ def mixed_cell(
 ) -> Tensor:
     s0, s1 = channels_last(s0), channels_last(s1)
     # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-    if chosen is None and self.training and applies(s1) and sharing.world() == 1 and comes_apart(self):
+    of_one = chosen is None and self.training and sharing.world() == 1
+    if of_one and applies(s1) and comes_apart(self):
         return mix_all(self, [self.preprocess0(s0), self.preprocess1(s1)], weights)
+    if of_one and grouped.applies(s1) and (plan := grouped.plan_of(self)):
+        return grouped.mix_all(plan, [self.preprocess0(s0), self.preprocess1(s1)], weights)
     return MixedCell.forward(self, s0, s1, weights, chosen)
 
 
