@@ -86,8 +86,10 @@ def learns_scales(cell: MixedCell) -> None:
         nn.init.normal_(parameter, std=0.3)
 
 
-def learns_scales_of_pixels(cell: MixedCell) -> None:
+def learns_scales_of_pixels_and_at_the_end(cell: MixedCell) -> None:
     for edge in cell.edges:
+        edge.operations[1] = build("sep_conv_3x3", C, edge.stride, True).double()
+        nn.init.normal_(edge.operations[1][-1].weight)
         edge.operations[2] = build("sep_conv_gelu_ln_3x3", C, edge.stride, True).double()
 
 
@@ -120,7 +122,7 @@ def doubles(cell: MixedCell) -> None:
 
 OTHERS = [
     ("efficientnetv2", learns_scales),
-    ("darts_ln", learns_scales_of_pixels),
+    ("darts_ln", learns_scales_of_pixels_and_at_the_end),
     ("convnext", mirrors_the_border),
     ("darts", pools_in_two_ways),
     ("darts", differs_on_one_edge),
