@@ -1,4 +1,4 @@
-"""The same mathematics computed faster: training on the CPU, by identities whose kernels are faster.
+"""The same mathematics computed faster: on the CPU by identities whose kernels are faster, on a GPU by fewer kernels.
 
 For others: accelerate. Nothing outside this room branches on it, and a reader of the mathematics may skip it whole.
 What the classes of ``nas.networks.NAME`` compute, ``nas.fast.NAME`` does.
@@ -21,8 +21,8 @@ def accelerate(network: nn.Module) -> nn.Module:
     Each module whose class has a ``forward`` that is known here gets another of its own: sequences of layers, cells,
     mixed cells. State dicts, classes, hooks and results (but for rounding) stay. A subclass with a ``forward`` of its
     own, modules with hooks, batch norms that are frozen and gradients that are to be differentiated again are computed
-    the plain way; so is all on a GPU, in evaluation mode, on small maps, and in bfloat16's autocast on processors
-    without instructions for it.
+    the plain way; so is all in evaluation mode, on small maps, in bfloat16's autocast on processors that only imitate
+    it, and on a GPU all but what ``grouped`` knows of mixed cells.
 
     Parameters
     ----------

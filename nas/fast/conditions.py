@@ -11,7 +11,7 @@ SMALLEST = 2**14  # elements of a map; below, calls cost more than what they com
 def applies(x: Tensor) -> bool:
     """Whether it pays for the map `x`: large, on the CPU, of a precision that is fast there, wanting a gradient."""
     large_on_cpu = x.device.type == "cpu" and x.numel() > SMALLEST
-    return large_on_cpu and _fast_precision() and torch.is_grad_enabled() and not _every_module_has_hooks()
+    return large_on_cpu and _fast_precision() and torch.is_grad_enabled() and not every_module_has_hooks()
 
 
 def _fast_precision() -> bool:
@@ -49,6 +49,11 @@ def _class_or_fast(forward: object) -> bool:
     return forward is None or str(getattr(forward, "__module__", "")).startswith("nas.fast.")
 
 
-def _every_module_has_hooks() -> bool:
+def every_module_has_hooks() -> bool:
     """Whether ``torch.nn.modules.module.register_module_forward_hook`` or one of its kin is in use."""
     return any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS)
+
+
+def settings(layer: nn.Module) -> str:
+    """What `layer` is, but for its weights. Of an average pooling ``str`` does not tell what it does at the border."""
+    return f"{layer} {[getattr(layer, name) for name in getattr(layer, '__constants__', ())]}"

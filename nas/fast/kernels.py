@@ -276,11 +276,20 @@ def weighted_norms(maps: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d], weig
 
 def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
     """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
-    pooled = _average(x, pool) if type(pool) is nn.AvgPool2d else pool(x)
+    pooled = _average(x, pool) if _is_centred(pool) else pool(x)
     scales = norms[0].running_mean.new_ones(1, x.shape[1])
     result, (mean,), (variance,) = _Norms.apply(norms[0].eps, scales, None, pooled)
     _track(norms, [mean] * len(norms), [variance] * len(norms), result[:, 0].numel())
     return result
+
+
+def _is_centred(pool: nn.Module) -> bool:
+    """Whether `pool` averages over windows of odd size around a pixel, padding left out."""
+    if type(pool) is not nn.AvgPool2d or not isinstance(pool.kernel_size, int):
+        return False
+    kernel, odd = pool.kernel_size, pool.kernel_size % 2 == 1
+    plain = not (pool.count_include_pad or pool.ceil_mode or pool.divisor_override)
+    return odd and plain and pool.padding == (kernel - 1) // 2 and pool.stride in (1, 2)
 
 
 def _average(x: Tensor, pool: nn.AvgPool2d) -> Tensor:

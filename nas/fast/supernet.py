@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.data import sharing
-from nas.fast.conditions import applies, ordinary
+from nas.fast import grouped
+from nas.fast.conditions import applies, ordinary, settings
 from nas.fast.kernels import channels_last, concat, pool_and_norm, weighted_norms, weighted_sum
 from nas.fast.layers import join, run, split
 from nas.networks.supernet import MixedCell, MixedOperation, NormedPooling
@@ -21,8 +22,11 @@ def mixed_cell(
 ) -> Tensor:
     s0, s1 = channels_last(s0), channels_last(s1)
     # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-    if chosen is None and self.training and applies(s1) and sharing.world() == 1 and comes_apart(self):
+    of_one = chosen is None and self.training and sharing.world() == 1
+    if of_one and applies(s1) and comes_apart(self):
         return mix_all(self, [self.preprocess0(s0), self.preprocess1(s1)], weights)
+    if of_one and self.partial == 1 and grouped.applies(s1) and (plan := grouped.plan_of(self)):
+        return grouped.mix_all(plan, [self.preprocess0(s0), self.preprocess1(s1)], weights)
     return MixedCell.forward(self, s0, s1, weights, chosen)
 
 
@@ -78,9 +82,9 @@ class SharedState:
         if not layers:
             return self.x
         first, *rest = layers
-        alike = str(first)  # names the layer's settings
         if type(first) is NormedPooling:
-            return run(rest, self._once(alike, lambda: self._pooled(first)))
+            return run(rest, self._once(settings(first[0]), lambda: self._pooled(first)))
+        alike = settings(first)
         if type(first) in (nn.ReLU, nn.GELU):
             return run(rest, self._once(alike, lambda: first(self.x)))
         if type(first) is FactorizedReduce:
@@ -93,8 +97,8 @@ class SharedState:
         return self.known[name]
 
     def _pooled(self, pooling: NormedPooling) -> Tensor:
-        alike = [o for edge in self.leaving for o in edge.operations if str(o) == str(pooling)]
-        norms = [cast("nn.BatchNorm2d", cast("NormedPooling", o)[1]) for o in alike]
+        poolings = [o for edge in self.leaving for o in edge.operations if type(o) is NormedPooling]
+        norms = [cast("nn.BatchNorm2d", o[1]) for o in poolings if settings(o[0]) == settings(pooling[0])]
         return pool_and_norm(self.x, pooling[0], norms)
 
 

@@ -238,8 +238,8 @@ class Algorithms(Section):
 # algorithm can have one, and any of the others added to it: smooth_darts+darts_minus.
 MIXING = ("darts", "darts_second", "gdas", "snas", "drnas", "fair_darts")
 ADDED = ("pc_darts", "smooth_darts", "darts_minus", "darts_plus", "r_darts", "oles")
-# What cannot be added to an algorithm: gdas computes one operation an edge, the weights of fair_darts are no shares, and
-# oles has its own gradient, of first order.
+# What cannot be added to an algorithm: gdas computes one operation an edge, the weights of fair_darts are no shares,
+# and oles has its own gradient, of first order.
 APART = {
     "gdas": ("pc_darts", "smooth_darts", "darts_minus", "r_darts", "oles"),
     "darts_second": ("oles",),

@@ -21,6 +21,9 @@ from torch.optim import optimizer
 from torch.utils import _foreach_utils as foreach
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nas.fast import grouped
 
 GPU = "gpu"
 aten = torch.ops.aten
@@ -55,16 +58,20 @@ class FakeGPU(TorchDispatchMode):
         "search/loop.py:12: item()" → how often the host would have waited there.
     launches : Counter
         An operation → the kernels that it would have launched.
+    moved : int
+        Bytes of what they would have read and written, each operand and result once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
+        self.moved = 0
 
     def clear(self) -> None:
         self.waits.clear()
         self.launches.clear()
+        self.moved = 0
 
     def __enter__(self) -> "FakeGPU":
         _register()
@@ -76,6 +83,7 @@ class FakeGPU(TorchDispatchMode):
             torch.autograd.set_multithreading_enabled(False),
             mock.patch.object(torch, "Generator", _Generator),
             mock.patch.object(nn.Module, "_apply", _apply),
+            mock.patch.object(grouped, "DEVICES", (GPU,)),
             mock.patch.object(FakeTensor, "tolist", self._listed()),
             mock.patch.object(FakeTensor, "numpy", _numpy),
             mock.patch.object(FakeTensor, "__array__", lambda tensor, *_, **__: _numpy(tensor)),
@@ -137,6 +145,7 @@ class FakeGPU(TorchDispatchMode):
         elif name.startswith("_foreach"):
             kernels = -(-max(len(args[0]), 1) // TENSORS_A_LAUNCH)
         self.launches[name] += kernels
+        self.moved += sum(x.nbytes for x in tree_leaves((args, result)) if isinstance(x, Tensor))
 
     def _indexed(self, name: str, args: tuple) -> tuple:
         """Which places a mask holds is not known: as many as there are."""
