@@ -5,6 +5,7 @@ At C = 16, 8 layers and batch 64 a kernel computes for less time than a launch t
 
 from collections import Counter
 from contextlib import ExitStack
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from fake import GPU, LAUNCHES, FakeGPU
 from torch import nn
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from nas.fast import accelerate
+from nas.fast import accelerate, grouped
 from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop
@@ -36,15 +37,19 @@ def told(launches: Counter[str], name: str) -> None:
     assert BUDGET[name] / 2 < launches.total() <= BUDGET[name]
 
 
-def search_step(layers: int, nodes: int, gpus: int = 1, fast: bool = True) -> tuple[Counter[str], Counter[str]]:
-    """What one of `gpus` launches for a step of first order with 64 images: for alpha, and for the weights."""
-    with FakeGPU() as gpu, ExitStack() as ends:
+def search_step(
+    layers: int, nodes: int, gpus: int = 1, devices: tuple[str, ...] = (GPU,)
+) -> tuple[Counter[str], Counter[str]]:
+    """What one of `gpus` launches for a step of first order with 64 images: for alpha, and for the weights.
+
+    `devices`: on which edges are grouped.
+    """
+    with FakeGPU() as gpu, mock.patch.object(grouped, "DEVICES", devices), ExitStack() as ends:
         if gpus > 1:
             dist.init_process_group("fake", rank=0, world_size=gpus, store=FakeStore())
             ends.callback(dist.destroy_process_group)
         how = {"channels": 16, "layers": layers, "nodes": nodes, "num_classes": 10}
-        supernet = Supernet("darts", **how).to(GPU).train()
-        supernet = accelerate(supernet) if fast else supernet
+        supernet = accelerate(Supernet("darts", **how).to(GPU)).train()
         distributed.synchronise(supernet)
         weights, alphas = supernet.weights(), supernet.alphas()
         optimizer, adam = RECIPE.optimizer(weights.values()), loop.AlphaRecipe().optimizer(alphas)
@@ -60,11 +65,11 @@ def search_step(layers: int, nodes: int, gpus: int = 1, fast: bool = True) -> tu
         adam.step()
         of_alpha = gpu.launches.copy()
         loop._weights_step(supernet, Algorithm(), step, Meter())
-        return of_alpha, gpu.launches - of_alpha
+        return [of_alpha, gpu.launches - of_alpha]
 
 
 def of_four(of_one: Counter[str]) -> tuple[int, int]:
-    """Launches and collectives of one of four GPUs, from the plain path's of a GPU alone: batch norms add theirs."""
+    """Launches and collectives of one of four GPUs, from those of a GPU alone that groups no edges."""
     forward, backward = (of_one[name] // LAUNCHES[name] for name in ("native_batch_norm", "native_batch_norm_backward"))
     return of_one.total() + 18 * forward + 17 * backward + 22, forward + backward + 5
 
@@ -74,7 +79,7 @@ def test_what_batch_norms_add_on_four_gpus(layers: int, nodes: int) -> None:
     """At two sizes, for one would not tell forward from backward; at the full size it was counted once, and agreed."""
     launches = sum(search_step(layers, nodes, gpus=4), Counter())
     collectives = launches["_allgather_base_"] + launches["allreduce_"]
-    assert (launches.total(), collectives) == of_four(sum(search_step(layers, nodes, fast=False), Counter()))
+    assert (launches.total(), collectives) == of_four(sum(search_step(layers, nodes, devices=()), Counter()))
 
 
 def test_a_search_step_of_first_order() -> None:
@@ -84,12 +89,12 @@ def test_a_search_step_of_first_order() -> None:
     told(weights, "weights")
 
 
-def test_a_search_step_of_first_order_on_the_plain_path() -> None:
+def test_a_search_step_of_first_order_without_grouped_edges() -> None:
     """What docs/how/scaling.md says: of one GPU, and of one of four."""
-    plain = sum(search_step(layers=8, nodes=4, fast=False), Counter())
-    launches, collectives = of_four(plain)
-    print(f"plain: {plain.total():,}; of four: {launches:,} launches, {collectives:,} collectives")
-    assert (plain.total(), launches, collectives) == (31_127, 94_479, 3_621)
+    of_one = sum(search_step(layers=8, nodes=4, devices=()), Counter())
+    launches, collectives = of_four(of_one)
+    print(f"of one: {of_one.total():,}; of four: {launches:,} launches, {collectives:,} collectives")
+    assert (of_one.total(), launches, collectives) == (31_127, 94_479, 3_621)
 
 
 @pytest.mark.parametrize("space", ["darts", "pibconv", "efficientnetv2"])
