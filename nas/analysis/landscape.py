@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def dominant_eigenvalue(loss: Callable[[], Tensor], parameters: Sequence[Tensor], tolerance: float = 1e-3) -> float:
+def dominant_eigenvalue(loss: Callable[[], Tensor], parameters: Sequence[Tensor], tolerance: float = 1e-2) -> float:
     """The largest eigenvalue of the Hessian of ``loss()`` with respect to `parameters`.
 
     By Lanczos's method (scipy's ``eigsh``), whose products with the Hessian are gradients of gradients.
@@ -17,7 +17,7 @@ def dominant_eigenvalue(loss: Callable[[], Tensor], parameters: Sequence[Tensor]
         A scalar; it is called once.
     parameters : sequence of Tensor
         Which require a gradient.
-    tolerance : float, default 1e-3
+    tolerance : float, default 1e-2
         Of the eigenvalue, relative.
     """
     import numpy
