@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from benchmarks import measure
 from nas.pipeline.files import write_json
+from nas.pipeline.params import ADDED, MIXING
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ CASES: dict[str, Case] = {
     "search_bf16": _search(
         "darts", "first", plain=("our_search", {}), ours=("our_search", {"precision": "bf16"}), opt_in=True
     ),
+}
+# Every algorithm that mixes operations against DARTS of first order: "plain" is a search by DARTS, on the fast path too.
+ALGORITHMS = [name for name in (*MIXING, *ADDED) if name not in ("darts", "darts_second")]
+CASES |= {
+    f"algorithm_{name}": _search(
+        "darts", "first", plain=("our_search", {}), ours=("our_search", {"algorithm": name}), opt_in=True
+    )
+    for name in ALGORITHMS
 }
 SIDES = ("ours", "plain")
 

@@ -151,8 +151,14 @@ def our_search(
     batch: int,
     size: int,
     precision: int | str = 32,
+    algorithm: str = "darts",
 ) -> list[float]:
-    supernet = Supernet(_space(space), channels=channels, layers=layers, nodes=nodes, num_classes=CLASSES).to(device)
+    """`algorithm`: as ``search.algorithms`` names it, with its defaults, but that α does not rest."""
+    searched = make("darts_second" if order == "second" else algorithm)
+    for warm_up in {"alone", "warm_up"} & {*dir(searched)}:
+        setattr(searched, warm_up, 0)
+    how = {"channels": channels, "layers": layers, "nodes": nodes, "num_classes": CLASSES}
+    supernet = Supernet(_space(space), **how, **searched.supernet()).to(device)
     batches = _repeated(device, steps, batch, size)
     search.search(
         accelerate(supernet),
@@ -161,7 +167,7 @@ def our_search(
         Repeated(random_batch(device, 2, size), 1),
         recipe(precision),
         search.AlphaRecipe(**ALPHAS),
-        make("darts" if order == "first" else "darts_second"),
+        searched,
         seed=0,
     )
     return batches.seconds()

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import hypot, sqrt
+from statistics import mean, variance
 from typing import NamedTuple
 
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 Z = 1.959964  # of the normal distribution, for 95 %
+LEVEL = 0.05  # at which a difference counts as more than chance
 
 
 class Interval(NamedTuple):
@@ -66,3 +68,25 @@ def ties(rows: Sequence[Mapping]) -> list[Mapping]:
     """The most accurate of the rows, and after it those that are not told apart from it; [] of none."""
     ranked = sorted(rows, key=lambda row: -row["accuracy"])
     return [row for row in ranked if not told_apart(ranked[0], row)]
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> float:
+    """The two-sided p-value of Welch's t-test (Biometrika 34, 1947) that two samples, of two or more, have one mean.
+
+    Samples without any spread have one mean, or surely not.
+    """
+    errors = [variance(each) / len(each) for each in (one, other)]
+    if not sum(errors):
+        return float(mean(one) == mean(other))
+    t = abs(mean(one) - mean(other)) / sqrt(sum(errors))
+    freedom = sum(errors) ** 2 / sum(e**2 / (len(x) - 1) for e, x in zip(errors, (one, other), strict=True))
+    return float(2 * stdtr(freedom, -t))
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """p-values of several tests, adjusted so that one of them by chance is as rare as told (Holm, 1979)."""
+    adjusted, least = {}, 0.0
+    for rank, (name, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+        least = max(least, min(1.0, (len(chances) - rank) * chance))
+        adjusted[name] = least
+    return adjusted

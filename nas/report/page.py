@@ -9,6 +9,7 @@ from nas.report.contents import Contents, Report, evaluated
 from nas.report.html import page
 from nas.report.sections import (
     accuracy,
+    algorithms,
     baselines,
     complexity,
     data,
@@ -26,6 +27,7 @@ SECTIONS = (
     accuracy.summary,
     accuracy.section,
     roadmap.section,
+    algorithms.section,
     baselines.found_or_random,
     baselines.single_blocks,
     preference.section,

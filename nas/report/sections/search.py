@@ -15,6 +15,7 @@ from nas.space.genotypes import CELLS, favourite, load
 
 SCORES = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
 SKIPS = ("skips_normal", "skips_reduce")
+MANY = 8  # searches
 
 
 def section(report: Report) -> str:
@@ -24,6 +25,9 @@ def section(report: Report) -> str:
     recipe, trained = report.contents.recipes["Search"], report.contents.trained
     if not trained:
         return render("search", rows=[])
+    # Of many searches, those of the first seed alone are shown one by one.
+    first = {name for name, searched in trained.items() if searched.seed == next(iter(trained.values())).seed}
+    shown = set(trained) if len(trained) <= MANY else first
     folders = {name: searched.results(report.results) for name, searched in trained.items()}
     scores = {name: Search.read(folder / "metrics.json").model_dump() for name, folder in folders.items()}
     tables = {name: SearchHistory.read(folder / "history.csv") for name, folder in folders.items()}
@@ -41,7 +45,8 @@ def section(report: Report) -> str:
             for name, score in scores.items()
         ],
         collapsed=_collapsed(scores, 2 * recipe["nodes"]),
-        searches=[_evolution(report, name, folder) for name, folder in folders.items()],
+        searches=[_evolution(report, name, folder) for name, folder in folders.items() if name in shown],
+        left_out=len(folders) - len(shown),
     )
 
 

@@ -1,0 +1,108 @@
+"""Algorithms side by side: what each finds in a space, at what cost, and whether it is more than chance finds."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from nas.pipeline.names import Label, Search, genotype_file
+from nas.pipeline.params import RANDOM
+from nas.pipeline.records import MeasuredHistory, Repeatability, SearchHistory
+from nas.report.contents import Report
+from nas.report.figures.algorithms import History, plot_algorithms
+from nas.report.intervals import LEVEL, holm, welch
+from nas.report.render import bold, render
+from nas.space.genotypes import CELLS, load
+
+
+def section(report: Report) -> str:
+    """Of every space that several algorithms searched, if any is."""
+    algorithms = list(dict.fromkeys(searched.algorithm for searched in report.contents.searches.values()))
+    if len(algorithms) < 2:
+        return ""
+    spaces = list(dict.fromkeys(searched.space for searched in report.contents.searches.values()))
+    parts = [_space(report, space, algorithms) for space in spaces]
+    return render("algorithms", spaces=parts, level=LEVEL, recipe=_recipe(report))
+
+
+def _recipe(report: Report) -> str:
+    return report.contents.evaluation(report.evaluated) if report.evaluated else ""
+
+
+def _space(report: Report, space: str, algorithms: Sequence[str]) -> dict:
+    """Draw the figure of a space; return what its subsection tells."""
+    searches = {
+        algorithm: {
+            name: searched
+            for name, searched in report.contents.searches.items()
+            if (searched.space, searched.algorithm) == (space, algorithm)
+        }
+        for algorithm in algorithms
+    }
+    histories = {
+        algorithm: [_history(report, searched) for searched in found.values()]
+        for algorithm, found in searches.items()
+        if algorithm != RANDOM
+    }
+    plot_algorithms(histories, report.folder / f"algorithms-{space}.png")
+    return {
+        "name": space,
+        "rows": [_searched(report, algorithm, searches[algorithm], histories[algorithm]) for algorithm in histories],
+        "tables": [_accuracies(report, space, layers, searches) for layers in _depths(report)],
+    }
+
+
+def _history(report: Report, searched: Search) -> History:
+    path = searched.results(report.results) / "history.csv"
+    kind = MeasuredHistory if "eigenvalue" in path.read_text().partition("\n")[0] else SearchHistory
+    return kind.read(path).to_dict("records")
+
+
+def _searched(
+    report: Report, algorithm: str, searches: Mapping[str, Search], histories: Sequence[History]
+) -> tuple[str, ...]:
+    """A line of what the searches of one algorithm ended with, means over their seeds."""
+    genotypes = [load(genotype_file(name, report.results)) for name in searches]
+    skips = [genotype.skips() for genotype in genotypes]
+    repeats = Repeatability.read(report.results / "preference" / "repeatability.csv")
+    told = repeats[repeats["algorithm"] == algorithm]
+    told = told[told["space"] == next(iter(searches.values())).space].set_index("cell")["agreement"]
+    return (
+        algorithm,
+        len(searches),
+        f"{mean(len(rows) for rows in histories):g}",
+        f"{mean(rows[-1]['valid_top1'] for rows in histories):.2f}",
+        *(f"{mean(each[f'skips_{cell}'] for each in skips):.1f}" for cell in CELLS),
+        *(f"{100 * told[cell]:.0f} %" if cell in told else "–" for cell in CELLS),
+    )
+
+
+def _depths(report: Report) -> list[int]:
+    return sorted({row["layers"] for row in report.evaluated})
+
+
+def _accuracies(report: Report, space: str, layers: int, searches: Mapping[str, Mapping[str, Search]]) -> dict:
+    """What the genotypes found are worth at a number of layers, an accuracy each, beside those drawn at random."""
+    rows = {row["genotype"]: row["accuracy"] for row in report.evaluated if row["layers"] == layers}
+    found = {name: [rows[genotype] for genotype in each if genotype in rows] for name, each in searches.items()}
+    drawn = [a for name, a in rows.items() if Label.of(name)[:2] == (space, "random")] + found.pop(RANDOM, [])
+    compared = {name: each for name, each in found.items() if min(len(each), len(drawn)) > 1}
+    chances = holm({name: welch(each, drawn) for name, each in compared.items()})
+    lines = [
+        (
+            *(name, len(each), _mean(each), f"{max(each):.2f}"),
+            f"{mean(each) - mean(drawn):+.2f}" if drawn else "–",
+            _verdict(chances[name]) if name in chances else "–",
+        )
+        for name, each in sorted(found.items(), key=lambda item: -mean(item[1] or [0]))
+        if each
+    ]
+    if drawn:
+        lines.append((RANDOM, len(drawn), _mean(drawn), f"{max(drawn):.2f}", "–", "–"))
+    return {"layers": layers, "rows": lines, "compared": len(chances)}
+
+
+def _mean(accuracies: Sequence[float]) -> str:
+    return f"{mean(accuracies):.2f}" + (f" ± {stdev(accuracies):.2f}" if len(accuracies) > 1 else "")
+
+
+def _verdict(chance: float) -> str:
+    return bold(f"{chance:.3f}") if chance <= LEVEL else f"{chance:.3f}"
