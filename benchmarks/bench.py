@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
         "darts", "first", plain=("our_search", {}), ours=("our_search", {"precision": "bf16"}), opt_in=True
     ),
 }
-# Every algorithm that mixes operations against DARTS of first order: "plain" is a search by DARTS, on the fast path too.
+# Every algorithm against DARTS of first order: "plain" is a search by DARTS, on the fast path too.
 ALGORITHMS = [name for name in (*MIXING, *ADDED) if name not in ("darts", "darts_second")]
 CASES |= {
     f"algorithm_{name}": _search(

@@ -21,23 +21,16 @@ def seeded_as(searched: Search) -> str:
 
 def draw(params: Params, searched: Search) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
-    import numpy
-    from safetensors.numpy import save_file
-
-    from nas.pipeline.files import whole_file
     from nas.pipeline.records import Alphas, Drawn, DrawnHistory
     from nas.space.genotypes import random_genotype, random_weights, weight_rows
     from nas.space.spaces import find
 
     name = f"{params.seed}/{seeded_as(searched)}"
     drawn = (find(searched.space).operations, params.search.nodes, name)
-    weights = random_weights(*drawn)
     skips, results = random_genotype(*drawn).skips(), searched.results()
-    Alphas.write(results / "alphas.csv", weight_rows(drawn[0], weights, epoch=0))
+    Alphas.write(results / "alphas.csv", weight_rows(drawn[0], random_weights(*drawn), epoch=0))
     DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
     Drawn(**skips).write(results / "metrics.json")
-    with whole_file(searched.model) as temporary:
-        save_file({f"alphas_{cell}": numpy.log(table) for cell, table in weights.items()}, temporary)
 
 
 def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
@@ -91,26 +84,18 @@ def train(context: Context, supernet: Supernet, algorithm: Algorithm) -> tuple[l
     )
 
 
-def record(
-    context: Context, searched: Search, trained: tuple[Supernet, Algorithm], history: list[dict], alphas: list[dict]
-) -> None:
-    """Write the history, α, the last epoch's scores and the supernet's weights."""
-    from safetensors.torch import save_file
-
+def record(context: Context, searched: Search, algorithm: Algorithm, history: list[dict], alphas: list[dict]) -> None:
+    """Write the history, α and the last epoch's scores."""
     from nas.pipeline import records
-    from nas.pipeline.files import whole_file
     from nas.training.device import device_name
 
-    results, (supernet, algorithm) = searched.results(), trained
+    results = searched.results()
     records.Alphas.write(results / "alphas.csv", alphas)
     rows = records.MeasuredHistory if "eigenvalue" in history[0] else records.SearchHistory
     rows.write(results / "history.csv", history)
     last = {name: history[-1][name] for name in records.Search.model_fields if name in history[-1]}
     told = last | {"epoch": algorithm.stop(history), "device": device_name(context.device)}
     records.Search(**told).write(results / "metrics.json")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in supernet.state_dict().items()}
-    with whole_file(searched.model) as temporary:
-        save_file(state, temporary)
 
 
 def main(params: Params, name: str, space: str, algorithm: str, seed: int) -> None:
@@ -121,10 +106,10 @@ def main(params: Params, name: str, space: str, algorithm: str, seed: int) -> No
     from nas.training.context import begin
 
     if context := begin(params, name, seeded_as(searched)):
-        trained = build(context, searched)
-        history, alphas = train(context, *trained)
+        supernet, made = build(context, searched)
+        history, alphas = train(context, supernet, made)
         if context.finish():
-            record(context, searched, trained, history, alphas)
+            record(context, searched, made, history, alphas)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class MixedOperation(nn.Module):
     of all operations have the same scale.
 
     Of `partial` K above 1, the operations see the first 1/K of the channels; the others pass by, with all the weight
-    (or their maximum over 2×2 pixels, with stride 2), and the channels are shuffled (PC-DARTS: Xu et al., 2020, 3.1).
+    (or their maximum over 2×2 pixels, with stride 2), and the channels are shuffled (PC-DARTS: Xu et al., 2020).
     Operations `beside` those of the space have columns behind theirs.
     """
 

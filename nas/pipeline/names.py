@@ -48,10 +48,6 @@ class Search(NamedTuple):
     def results(self, root: Path = RESULTS) -> Path:
         return root / "search" / self.key
 
-    @property
-    def model(self) -> Path:
-        return MODELS / "search" / f"{self.key}.safetensors"
-
     def genotype(self, algorithms: Sequence[str], seeds: Sequence[int]) -> str:
         """The name of the genotype that it finds: the space's, _by_ALGORITHM and _seed_SEED but for the first ones."""
         by = "" if self.algorithm == algorithms[0] else f"_by_{self.algorithm}"

@@ -171,6 +171,7 @@ class Snas(Gdas): ...
 
 class DrNas(Section):
     alone: Natural
+    share: Count
 
 
 class FairDarts(Section):
@@ -202,11 +203,13 @@ class DartsMinus(Section):
 
 class DartsPlus(Section):
     stop_skips: Count
+    stop_from: Count
 
 
 class RDarts(Section):
     window: Count
     least_ratio: Positive
+    watch_from: Count
 
 
 class Oles(Section):
@@ -238,11 +241,13 @@ class Algorithms(Section):
 # algorithm can have one, and any of the others added to it: smooth_darts+darts_minus.
 MIXING = ("darts", "darts_second", "gdas", "snas", "drnas", "fair_darts")
 ADDED = ("pc_darts", "smooth_darts", "darts_minus", "darts_plus", "r_darts", "oles")
-# What cannot be added to an algorithm: gdas computes one operation an edge, the weights of fair_darts are no shares,
-# and oles has its own gradient, of first order.
+# What cannot be added to an algorithm: gdas computes one operation an edge, drnas has partial channels of its own, the
+# weights of fair_darts are no shares, oles has its own gradient, of first order, and compares two of one mixture.
 APART = {
     "gdas": ("pc_darts", "smooth_darts", "darts_minus", "r_darts", "oles"),
     "darts_second": ("oles",),
+    "snas": ("oles",),
+    "drnas": ("pc_darts", "oles"),
     "fair_darts": ("pc_darts",),
 }
 RANDOM = "random"  # a genotype drawn from the space, without a search

@@ -74,15 +74,16 @@ class Algorithm(nn.Module):
 
     Attributes
     ----------
-    added : bool
-        Whether it can be added to others: its methods change what ``super()`` gives, and do not replace it.
+    added : int
+        Above 0, it can be added to others: its methods change what ``super()`` gives, and do not replace it. The larger
+        changes what the smaller gives, in whatever order they are listed.
     weights_first : bool
         Whether a step moves the weights before α. DARTS's algorithm 1 moves α first.
     rests : bool
         Whether α stays as it is, in this epoch: `begin` may say so.
     """
 
-    added: ClassVar[bool] = False
+    added: ClassVar[int] = 0
     weights_first: ClassVar[bool] = False
     rests = False
 
@@ -166,7 +167,7 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> Algorithm:
     UserError
         If there is no such algorithm, or parts of it do not go together.
     """
-    parts = sorted([_class(part) for part in name.split("+")], key=lambda part: not part.added)
+    parts = sorted([_class(part) for part in name.split("+")], key=lambda part: -part.added)
     try:
         made = type(name, tuple(parts), {}) if len(parts) > 1 else parts[0]
     except TypeError as error:

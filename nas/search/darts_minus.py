@@ -23,7 +23,7 @@ class DartsMinus(Algorithm):
         β in the first epoch; it falls linearly to 0 in the last.
     """
 
-    added = True
+    added = 2
 
     beta: float = 1.0
 

@@ -17,13 +17,16 @@ class DartsPlus(Algorithm):
     ----------
     stop_skips : int, default 2
         The search ends after an epoch with so many skip connections, or more, in the normal cell of its genotype.
+    stop_from : int, default 1
+        But not before so many epochs: the first α is random, and what warms up lets it rest.
     """
 
-    added = True
+    added = 4
 
     stop_skips: int = 2
+    stop_from: int = 1
 
     def stop(self, history: Sequence[Mapping[str, Any]]) -> int | None:
-        if history[-1]["skips_normal"] >= self.stop_skips:
+        if len(history) >= self.stop_from and history[-1]["skips_normal"] >= self.stop_skips:
             return len(history)
         return super().stop(history)

@@ -5,6 +5,8 @@ by pathwise gradients. α = 0 is the uniform distribution over all mixtures; the
 penalises, is α's weight decay, as in its program.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.distributions import Dirichlet
 
@@ -13,15 +15,21 @@ from nas.search.algorithm import Algorithm, Phase
 
 
 class DrNas(Algorithm):
-    """DrNAS, without progressive shrinking; ``pc_darts+drnas`` adds partial channels.
+    """DrNAS, without progressive shrinking.
 
     Parameters
     ----------
     alone : int, default 10
         Epochs at the beginning in which the weights train alone (its program's).
+    share : int, default 1
+        Each edge mixes one part of so many of the channels, as in PC-DARTS but without weights of edges; 1 is all.
     """
 
     alone: int = 10
+    share: int = 1
+
+    def supernet(self) -> dict[str, Any]:
+        return super().supernet() | {"partial": self.share}
 
     def begin(self, epoch: int, epochs: int) -> None:
         super().begin(epoch, epochs)
@@ -29,11 +37,11 @@ class DrNas(Algorithm):
 
     def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
         """A draw; a validation takes the distribution's mean."""
-        concentration = nn.functional.elu(alphas) + 1
         if phase == "valid":
-            return Mixture(concentration / concentration.sum(dim=-1, keepdim=True))
-        return Mixture(Dirichlet(concentration).rsample())
+            return Mixture(DrNas.scores(self, alphas, cell))
+        return Mixture(Dirichlet(nn.functional.elu(alphas) + 1).rsample())
 
     def scores(self, alphas: Tensor, cell: str) -> Tensor:
         """The mean of the distribution."""
-        return self.mixture(alphas, cell, "valid").weights
+        concentration = nn.functional.elu(alphas) + 1
+        return concentration / concentration.sum(dim=-1, keepdim=True)

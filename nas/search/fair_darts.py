@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nas.networks.supernet import Mixture
 from nas.search.algorithm import Algorithm, Phase
+from nas.space.genotypes import CELLS
 
 
 class FairDarts(Algorithm):
@@ -30,7 +31,10 @@ class FairDarts(Algorithm):
 
     def penalty(self, alphas: Sequence[Tensor]) -> Tensor:
         """−w₀₁ · mean (σ(α) − ½)²."""
-        return -self.zero_one * torch.cat([each.flatten() for each in alphas]).sigmoid().sub(0.5).square().mean()
+        return (
+            -self.zero_one
+            * torch.cat([each.flatten() for each in alphas[: len(CELLS)]]).sigmoid().sub(0.5).square().mean()
+        )
 
     def scores(self, alphas: Tensor, cell: str) -> Tensor:
         return alphas.sigmoid()

@@ -12,6 +12,8 @@ from nas.data import sharing
 from nas.networks.supernet import Supernet
 from nas.search.algorithm import Algorithm, Step
 
+SKIPS = ("skip_connect",)
+
 
 class Oles(Algorithm):
     """OLES; it can be added to others of first order.
@@ -24,18 +26,20 @@ class Oles(Algorithm):
         An operation stops for good once that average is less (its program's value, as the other).
     """
 
-    added = True
+    added = 4
 
     count: int = 20
     patience: float = 0.4
 
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
+        # A skip connection of stride 2 has weights, but is none of the operations that it stands against.
+        skips = {k for k, name in enumerate(n for n in supernet.space.operations if n != "none") if name in SKIPS}
         operations: dict[str, list[str]] = {}
         for name in supernet.weights():
-            if ".operations." in name:
-                cell_edge, rest = name.split(".operations.")
-                operations.setdefault(f"{cell_edge}.{rest.split('.')[0]}", []).append(name)
+            edge, _, rest = name.partition(".operations.")
+            if rest and int(number := rest.split(".")[0]) not in skips:
+                operations.setdefault(f"{edge}.{number}", []).append(name)
         self.operation_of = {name: k for k, names in enumerate(operations.values()) for name in names}
         device = supernet.alphas_normal.device
         self.register_buffer("stopped", torch.zeros(len(operations), dtype=torch.bool, device=device))
@@ -67,6 +71,8 @@ class Oles(Algorithm):
 
     def _matching(self, gradients: dict[str, Tensor | None]) -> Tensor:
         """Of each operation, the cosine between its gradients on the two halves."""
+        if not self.operation_of:
+            return torch.zeros_like(self.sums)
         pairs = [(gradients[name], self.on_alphas_half[name]) for name in self.operation_of]
         products = torch.stack([torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in pairs])
         index = torch.tensor([*self.operation_of.values()], device=products.device)

@@ -1,9 +1,9 @@
 """PC-DARTS: Xu, Xie, Zhang, Chen, Qi, Tian & Xiong, "PC-DARTS: Partial Channel Connections for Memory-Efficient
 Architecture Search", ICLR 2020.
 
-Every edge mixes its operations over 1/K of the channels, the others pass by (section 3.2): less memory, and less that
+Every edge mixes its operations over 1/K of the channels, the others pass by: less memory, and less that
 operations without weights win by. Since what an edge's α stands for then changes with the channels that are seen, edges
-have weights of their own, the softmax of β over those into a node (section 3.3).
+have weights of their own, the softmax of β over those into a node.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class PcDarts(Algorithm):
         Epochs at the beginning in which the weights train alone.
     """
 
-    added = True
+    added = 3
 
     partial: int = 4
     warm_up: int = 15

@@ -22,12 +22,15 @@ class RDarts(Algorithm):
         k: the eigenvalue is averaged over so many epochs, and compared with the average k epochs before.
     least_ratio : float, default 0.75
         The search ends once λ̄(i − k) / λ̄(i) is less; the result is α after epoch i − k.
+    watch_from : int, default 10
+        The first epoch whose eigenvalue counts (its program's).
     """
 
-    added = True
+    added = 4
 
     window: int = 5
     least_ratio: float = 0.75
+    watch_from: int = 10
 
     def measure(self, step: Step) -> dict[str, float]:
         """The dominant eigenvalue, on the epoch's last batch of α's half."""
@@ -36,7 +39,7 @@ class RDarts(Algorithm):
         return super().measure(step) | {"eigenvalue": eigenvalue}
 
     def stop(self, history: Sequence[Mapping[str, Any]]) -> int | None:
-        values, k = [row["eigenvalue"] for row in history], self.window
+        values, k = [row["eigenvalue"] for row in history[self.watch_from - 1 :]], self.window
         if len(values) >= 2 * k and mean(values[-2 * k : -k]) < self.least_ratio * mean(values[-k:]):
             return len(history) - k
         return super().stop(history)

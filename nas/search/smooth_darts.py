@@ -5,14 +5,13 @@ The weights are trained for mixtures near α's, not for α's alone, so that the 
 a random perturbation of the mixture within ±ε (RS), or with the worst one, by projected gradient ascent (ADV).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from nas.data import sharing
 from nas.networks.supernet import Mixture
 from nas.search.algorithm import Algorithm, Phase, Step
+from nas.space.genotypes import CELLS
 
 
 class SmoothDarts(Algorithm):
@@ -27,7 +26,7 @@ class SmoothDarts(Algorithm):
         paper).
     """
 
-    added = True
+    added = 1
 
     epsilon: float = 0.3
     epsilon_min: float = 0.03
@@ -39,30 +38,26 @@ class SmoothDarts(Algorithm):
 
     def before_weights(self, step: Step) -> None:
         super().before_weights(step)
-        with torch.no_grad():
-            plain = [mixture.weights for mixture in super().mixtures(step.alphas[:2], "alpha")]
-        self.shifts = [self.radius * (2 * torch.rand_like(weights) - 1) for weights in plain]
+        alphas = [alphas.detach() for alphas in step.alphas[: len(CELLS)]]
+        self.shifts = {
+            cell: self.radius * (2 * torch.rand_like(each) - 1) for cell, each in zip(CELLS, alphas, strict=True)
+        }
         fixed = {name: weight.detach() for name, weight in step.weights.items()}
         for _ in range(self.attack_steps):
-            shifts = [shift.requires_grad_() for shift in self.shifts]
-            mixtures = [Mixture(_shifted(*each)) for each in zip(plain, shifts, strict=True)]
-            slopes = sharing.mean(torch.autograd.grad(step.loss(fixed, step.weights_batch, mixtures), shifts))
-            self.shifts = [self._ascended(*each) for each in zip(shifts, slopes, strict=True)]
+            shifts = [shift.requires_grad_() for shift in self.shifts.values()]
+            loss = step.loss(fixed, step.weights_batch, self.mixtures(alphas, "weights"))
+            slopes = sharing.mean(torch.autograd.grad(loss, shifts))
+            self.shifts = {cell: self._ascended(*each) for cell, *each in zip(CELLS, shifts, slopes, strict=True)}
 
     def _ascended(self, shift: Tensor, slope: Tensor) -> Tensor:
         """A step along the gradient's signs, within ±ε; all together they reach from one end to the other."""
-        moved = shift.detach() + 2.5 * self.radius / self.attack_steps * slope.sign()
+        moved = shift.detach() + 2 * self.radius / self.attack_steps * slope.sign()
         return moved.clamp(-self.radius, self.radius)
 
-    def mixtures(self, alphas: Sequence[Tensor], phase: Phase) -> list[Mixture]:
-        mixtures = super().mixtures(alphas, phase)
+    def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
+        """For the weights with the shift, none below 0, and an edge's sum as it was."""
+        weights = super().mixture(alphas, cell, phase).weights
         if phase != "weights":
-            return mixtures
-        pairs = zip(mixtures, self.shifts, strict=True)
-        return [Mixture(_shifted(mixture.weights, shift)) for mixture, shift in pairs]
-
-
-def _shifted(weights: Tensor, shift: Tensor) -> Tensor:
-    """The weights with a shift, none below 0, and an edge's sum as it was."""
-    moved = (weights + shift).clamp(min=0)
-    return moved * (weights.sum(dim=-1, keepdim=True) / moved.sum(dim=-1, keepdim=True).clamp(min=1e-6))
+            return Mixture(weights)
+        moved = (weights + self.shifts[cell]).clamp(min=0)
+        return Mixture(moved * (weights.sum(dim=-1, keepdim=True) / moved.sum(dim=-1, keepdim=True).clamp(min=1e-6)))

@@ -1,6 +1,6 @@
 """SNAS: Xie, Zheng, Liu & Lin, "SNAS: Stochastic Neural Architecture Search", ICLR 2019.
 
-Each pass mixes the operations of an edge by a sample of the concrete distribution (section 2.2): softmax((α + g)/τ)
+Each pass mixes the operations of an edge by a sample of the concrete distribution: softmax((α + g)/τ)
 with Gumbel noise g, whose gradient reaches every α. As τ falls, samples come close to a single operation.
 """
 

@@ -104,7 +104,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     spaces, algorithms, seeds = params.search.spaces, params.search.algorithms, params.search.seeds
     expected = {}
     for search in (Search(s, a, n) for s in spaces for a in algorithms for n in seeds):
-        outs = {search.model, *(search.results() / n for n in HISTORY + ("alphas.csv",))}
+        outs = {search.results() / n for n in HISTORY + ("alphas.csv",)}
         expected[stage_name("search", *search)] = outs
     for network in params.evaluate.networks():
         outs = {network.model, *(network.results() / n for n in HISTORY)}

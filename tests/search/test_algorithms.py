@@ -26,10 +26,10 @@ OWN = {
     "pc_darts": {"partial": 2, "warm_up": 1},
     "drnas": {"alone": 1},
     "oles": {"count": 2},
-    "r_darts": {"window": 1},
+    "r_darts": {"window": 1, "watch_from": 1},
     "darts_plus": {"stop_skips": 9},
 }
-TOGETHER = ("drnas+pc_darts", "smooth_darts+darts_minus", "darts_second+smooth_darts", "oles+pc_darts")
+TOGETHER = ("drnas+darts_minus", "pc_darts+smooth_darts+darts_minus", "darts_second+smooth_darts", "oles+pc_darts")
 ALL = (*MIXING, *ADDED, *TOGETHER)
 
 
@@ -98,7 +98,7 @@ def test_every_algorithm_is_a_file_with_the_parameters_that_params_yaml_knows() 
     known = Algorithms.model_fields
     for name in (*MIXING, *ADDED):
         algorithm = make(name)
-        assert algorithm.added == (name in ADDED)
+        assert bool(algorithm.added) == (name in ADDED)
         own = set(get_annotations(type(algorithm)))
         assert own == (set(known[name].annotation.model_fields) if name in known else set())
 
@@ -231,16 +231,20 @@ def test_second_order_without_a_learning_rate_is_first_order() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_what_is_added_comes_before_what_it_is_added_to() -> None:
-    """Or DrNAS's draw would take the place of PC-DARTS's weights of edges, without a word."""
-    for name in ("drnas+pc_darts", "pc_darts+drnas"):
+def test_the_order_of_what_is_added_is_fixed() -> None:
+    """Or the mixture would be another, without a word: edges' weights come last, perturbations first."""
+    for name in ("pc_darts+smooth_darts+darts_minus+darts", "darts+darts_minus+smooth_darts+pc_darts"):
         algorithm = made(name)
         supernet = small(algorithm)
-        algorithm.prepare(supernet)
-        drawn = algorithm.mixture(supernet.alphas_normal, "normal", "alpha").weights
-        # Each edge's sum is its own weight, and those into a node are 1 together.
-        torch.testing.assert_close(drawn.sum(dim=1), algorithm.of_edges("normal")[:, 0])
-        torch.testing.assert_close(drawn.split([2, 3])[1].sum(), torch.ones((), dtype=torch.float64))
+        step = step_of(algorithm, supernet)
+        algorithm.before_weights(step)
+        alphas, edges = supernet.alphas_normal, algorithm.of_edges("normal")
+        torch.testing.assert_close(edges[:2].sum() + edges[2:].sum(), torch.full((), 2.0, dtype=torch.float64))
+        found = algorithm.mixture(alphas, "normal", "weights").weights
+        raw = (alphas.softmax(-1) + algorithm.shifts["normal"]).clamp(min=0)
+        shifted = raw / raw.sum(-1, keepdim=True)
+        faded = torch.full((5, 1), algorithm.faded, dtype=torch.float64)
+        torch.testing.assert_close(found, edges * torch.cat([shifted, faded], dim=1))
 
 
 # What each paper says
@@ -342,8 +346,8 @@ def test_smooth_darts_trains_the_weights_within_epsilon_and_alpha_where_it_is(at
     plain = supernet.alphas_normal.softmax(-1)
     shifted = algorithm.mixtures(supernet.alphas(), "weights")[0].weights
     torch.testing.assert_close(shifted.sum(-1), torch.ones(5, dtype=torch.float64))
-    raw = (plain + algorithm.shifts[0]).clamp(min=0)
-    assert all(shift.abs().max() <= algorithm.radius + 1e-12 for shift in algorithm.shifts)
+    raw = (plain + algorithm.shifts["normal"]).clamp(min=0)
+    assert all(shift.abs().max() <= algorithm.radius + 1e-12 for shift in algorithm.shifts.values())
     torch.testing.assert_close(shifted, raw / raw.sum(-1, keepdim=True))
     assert torch.equal(algorithm.mixtures(supernet.alphas(), "alpha")[0].weights, plain)
 
@@ -369,16 +373,18 @@ def test_darts_plus_ends_with_two_skip_connections_in_the_normal_cell() -> None:
     algorithm = make("darts_plus")
     history = [{"skips_normal": skips} for skips in (0, 1, 1, 2)]
     assert [algorithm.stop(history[:n]) for n in (1, 2, 3, 4)] == [None, None, None, 4]
+    assert make("darts_plus", {"stop_from": 5}).stop(history) is None
     supernet, history, alphas = searched(make("darts_plus", {"stop_skips": 0}), epochs=4)
     assert len(history) == 1 and {row["epoch"] for row in alphas} == {0, 1}
 
 
 def test_r_darts_ends_where_the_eigenvalue_grows_and_goes_back() -> None:
-    algorithm = make("r_darts", {"window": 2})
+    algorithm = make("r_darts", {"window": 2, "watch_from": 1})
     values = [1.0, 1.1, 1.2, 1.3, 1.4, 2.0, 3.0]
     history = [{"eigenvalue": value} for value in values]
     # After 6 epochs: (1.2 + 1.3) / (1.4 + 2.0) = 0.735 < 0.75; after 5: 2.3 / 2.7 = 0.85.
     assert [algorithm.stop(history[:n]) for n in (3, 4, 5, 6)] == [None, None, None, 4]
+    assert make("r_darts", {"window": 2, "watch_from": 4}).stop(history[:6]) is None  # three of them count
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -411,6 +417,7 @@ def test_oles_matches_gradients_by_their_cosine() -> None:
     found = algorithm._matching(of_train)
     for k in range(len(found)):
         own = [name for name, operation in algorithm.operation_of.items() if operation == k]
+        assert not {name.split(".operations.")[1][0] for name in own} & {"0"}  # a skip connection is none of them
         assert own and len({name.split(".operations.")[0] for name in own}) == 1
         one, other = (torch.cat([g[name].flatten() for name in own]) for g in (of_train, of_valid))
         assert found[k].item() == pytest.approx(torch.cosine_similarity(one, other, dim=0).item(), abs=1e-6)
@@ -423,8 +430,10 @@ def test_oles_leaves_an_operation_alone_once_its_gradients_disagree() -> None:
     assert algorithm.stopped.all()
     before = {name: weight.clone() for name, weight in supernet.weights().items()}
     longer, _, alphas = searched(made("oles", count=3, patience=2.0), epochs=2)
+    skips = {name for name in before if ".operations.0." in name}  # of stride 2
+    assert skips
     moved = {name for name, weight in longer.weights().items() if not torch.equal(weight, before[name])}
-    assert moved and not any(".operations." in name for name in moved)
+    assert moved and not any(".operations." in name for name in moved - skips)
     tables = [[row["weight"] for row in alphas if row["epoch"] == epoch] for epoch in (1, 2)]
     assert tables[0] != tables[1]
 

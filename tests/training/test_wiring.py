@@ -86,13 +86,13 @@ LISTS = {"spaces", "algorithms", "genotypes", "seeds"}  # what is trained; a sta
 OWN: dict[str, dict[str, Any]] = {
     "gdas": {"tau": 5.0, "tau_min": 0.5},
     "snas": {"tau": 5.0, "tau_min": 0.5},
-    "drnas": {"alone": 0},
+    "drnas": {"alone": 0, "share": 2},
     "fair_darts": {"zero_one": 1.0},
     "pc_darts": {"partial": 2, "warm_up": 0},
     "smooth_darts": {"epsilon": 0.2, "epsilon_min": 0.1, "attack_steps": 1},
     "darts_minus": {"beta": 0.5},
-    "darts_plus": {"stop_skips": 100},
-    "r_darts": {"window": 1, "least_ratio": 1e-9},
+    "darts_plus": {"stop_skips": 100, "stop_from": 5},
+    "r_darts": {"window": 1, "least_ratio": 1e-9, "watch_from": 5},
     "oles": {"count": 2, "patience": 0.0},
 }
 STOPS = ("darts_plus", "r_darts")  # searches so short do not stop: tests/search/test_algorithms.py
