@@ -39,7 +39,7 @@ class DrNas(Algorithm):
         """A draw; a validation takes the distribution's mean."""
         if phase == "valid":
             return Mixture(DrNas.scores(self, alphas, cell))
-        return Mixture(Dirichlet(nn.functional.elu(alphas) + 1).rsample())
+        return Mixture(Dirichlet(nn.functional.elu(alphas) + 1, validate_args=False).rsample())  # or a GPU waits
 
     def scores(self, alphas: Tensor, cell: str) -> Tensor:
         """The mean of the distribution."""

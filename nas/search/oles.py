@@ -45,7 +45,13 @@ class Oles(Algorithm):
         self.register_buffer("stopped", torch.zeros(len(operations), dtype=torch.bool, device=device))
         self.register_buffer("sums", torch.zeros(len(operations), device=device))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.index = torch.tensor([*self.operation_of.values()], dtype=torch.long, device=device)
         self.on_alphas_half: dict[str, Tensor] = {}
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        super().begin(epoch, epochs)
+        # Read here, and what stops when some do: at every step a GPU would have to wait.
+        self.left_alone, self.passed = self.stopped.tolist(), self.steps.item()
 
     def gradients(self, step: Step) -> list[Tensor]:
         """Those of first order; the same pass tells the operations' gradients on α's half."""
@@ -59,15 +65,14 @@ class Oles(Algorithm):
         gradients = super().weights_gradients(step, gradients)
         if not self.rests:
             self.sums += self._matching(gradients)
-            self.steps += 1
-            if self.steps == self.count:
+            self.passed += 1
+            if self.passed == self.count:
                 self.stopped |= self.sums / self.count < self.patience
+                self.left_alone, self.passed = self.stopped.tolist(), 0
                 self.sums.zero_()
-                self.steps.zero_()
-        stopped = self.stopped.tolist()
-        return {
-            n: None if n in self.operation_of and stopped[self.operation_of[n]] else g for n, g in gradients.items()
-        }
+            self.steps.fill_(self.passed)
+        alone = {name for name, operation in self.operation_of.items() if self.left_alone[operation]}
+        return {name: None if name in alone else gradient for name, gradient in gradients.items()}
 
     def _matching(self, gradients: dict[str, Tensor | None]) -> Tensor:
         """Of each operation, the cosine between its gradients on the two halves."""
@@ -75,6 +80,5 @@ class Oles(Algorithm):
             return torch.zeros_like(self.sums)
         pairs = [(gradients[name], self.on_alphas_half[name]) for name in self.operation_of]
         products = torch.stack([torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in pairs])
-        index = torch.tensor([*self.operation_of.values()], device=products.device)
-        both, *squares = products.new_zeros(len(self.sums), 3).index_add(0, index, products).unbind(1)
+        both, *squares = products.new_zeros(len(self.sums), 3).index_add(0, self.index, products).unbind(1)
         return both / (squares[0] * squares[1]).sqrt().clamp(min=1e-12)

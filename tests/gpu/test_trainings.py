@@ -57,10 +57,11 @@ def network(**options: object) -> Network:
 
 
 def a_search(steps: int, space: str = "darts", recompute: bool = False, algorithm: str = "darts"):
+    made = make(algorithm)
     how = {"channels": 4, "layers": 3, "nodes": 1, "num_classes": 10, "recompute": recompute}
-    supernet = accelerate(Supernet(space, **how).to(GPU))
+    supernet = accelerate(Supernet(space, **how, **made.supernet()).to(GPU))
     parts = batches(steps), batches(steps), batches(steps, shuffle=False)
-    return lambda: search(supernet, *parts, recipe(), AlphaRecipe(), make(algorithm), seed=1)
+    return lambda: search(supernet, *parts, recipe(), AlphaRecipe(), made, seed=1)
 
 
 def an_evaluation(steps: int, **options: object):
@@ -93,6 +94,10 @@ TRAININGS = {
     "search of pibconv": (a_search, {"space": "pibconv"}),
     "search of EfficientNetV2's blocks": (a_search, {"space": "efficientnetv2"}),
     "search, recomputed": (a_search, {"recompute": True}),
+    **{  # without DrNAS's Dirichlet distribution, whose sampling has no shapes alone
+        f"search by {name}": (a_search, {"algorithm": name})
+        for name in ("snas", "fair_darts", "pc_darts", "smooth_darts+darts_minus", "oles")
+    },
     "evaluation": (an_evaluation, {}),
     "evaluation with ImageNet's stem": (an_evaluation, {"stem": "imagenet"}),
     "gates of ResNet56": (a_gate_training, {}),
