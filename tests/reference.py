@@ -152,6 +152,9 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
     channels, steps = x.shape[1], (stride, stride)
     kind, kernel = name[:4], int(name[-1]) if name[-1].isdigit() else 1
     same = (kernel // 2, kernel // 2)
+    if name == "noise":
+        shape = x[:, :, ::stride, ::stride].shape
+        return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).numpy()
     if name == "none":
         return np.zeros_like(x[:, :, ::stride, ::stride])
     if kind == "skip":

@@ -228,4 +228,4 @@ def _recomputed(cell: nn.Module) -> Callable[..., Tensor]:
         statistics = {} if passes == 1 else {name: buffer.clone() for name, buffer in cell.named_buffers()}
         return functional_call(cell, weights | statistics, inputs)
 
-    return partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
+    return partial(checkpoint, compute, use_reentrant=False)  # which also draws the same noise again

@@ -76,6 +76,10 @@ _ALL = (
     _pibconv("pibconv_f4.5", "pib_conv_f4.5"),
     # EfficientNetV2's blocks, the study of 2023: no none, skip connection or pooling
     SearchSpace("efficientnetv2", ("ds_conv", "mb_conv", "fused_mb_conv")),
+    # R-DARTS's S2 to S4, in which DARTS fails (Zela et al., 2020, section 3)
+    SearchSpace("s2", ("skip_connect", "sep_conv_3x3")),
+    SearchSpace("s3", ("none", "skip_connect", "sep_conv_3x3")),
+    SearchSpace("s4", ("noise", "sep_conv_3x3")),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}

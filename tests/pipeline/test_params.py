@@ -568,7 +568,9 @@ def test_a_value_of_many_lines():
 # Names that do not exist
 
 
-KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2"
+KNOWN_SPACES = (
+    "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2, s2, s3, s4"
+)
 
 
 def test_an_unknown_space():

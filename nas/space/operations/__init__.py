@@ -47,6 +47,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "convnext": ("convnext_3x3", "convnext_5x5"),
     "efficientnet": ("ds_conv", "mb_conv", "fused_mb_conv"),
+    "noise": ("noise",),
 }
 
 
