@@ -37,20 +37,22 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
     from nas.analysis.preference import Preference, repeatability
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
+    from nas.space.spaces import find
 
     s, cells, operations, spaces = params.search, [], [], []
     for searched, (names, weights) in ends.items():
         if searched.algorithm == RANDOM:
             continue
+        space = find(searched.space)
         for cell, of_cell in weights.items():
-            preference = Preference(names, of_cell)
+            preference = Preference(names, of_cell, space.edges and space.edges[cell])
             which = {"genotype": searched.genotype(s.algorithms, s.seeds), "cell": cell}
             cells.append(which | preference.summary())
             operations += [which | row for row in preference.by_operation()]
         if searched.seed == s.seeds[-1] and len(s.seeds) > 1:
             alike = [found[searched._replace(seed=seed).genotype(s.algorithms, s.seeds)] for seed in s.seeds]
             which = {"space": searched.space, "algorithm": searched.algorithm}
-            spaces += [which | {"cell": cell} | row for cell, row in repeatability(names, alike).items()]
+            spaces += [which | {"cell": cell} | row for cell, row in repeatability(space.columns, alike).items()]
     with whole_folder(PREFERENCE) as folder:
         CellPreference.write(folder / "cells.csv", cells)
         OperationPreference.write(folder / "operations.csv", operations)
@@ -66,7 +68,7 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     if name in known:
         return known[name]
     if label.kind == "random":
-        return random_genotype(find(label.base).operations, params.search.nodes, f"{params.seed}/{name}")
+        return random_genotype(find(label.base), params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
     return selected(name, params)

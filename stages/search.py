@@ -30,10 +30,10 @@ def draw(params: Params, searched: Search) -> None:
     from nas.space.spaces import find
 
     name = f"{params.seed}/{seeded_as(searched)}"
-    drawn = (find(searched.space).operations, params.search.nodes, name)
+    drawn = (space := find(searched.space), params.search.nodes, name)
     weights = random_weights(*drawn)
     skips, results = random_genotype(*drawn).skips(), searched.results()
-    Alphas.write(results / "alphas.csv", weight_rows(drawn[0], weights, epoch=0))
+    Alphas.write(results / "alphas.csv", weight_rows(space.operations, space.of_all(weights), epoch=0))
     DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
     Drawn(**skips).write(results / "metrics.json")
     with whole_file(searched.model) as temporary:

@@ -569,7 +569,8 @@ def test_a_value_of_many_lines():
 
 
 KNOWN_SPACES = (
-    "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2, s2, s3, s4"
+    "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2, "
+    "s1, s2, s3, s4"
 )
 
 
