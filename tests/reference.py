@@ -169,6 +169,8 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
         x = conv(conv(activate(x), take(), steps, same, groups=channels), take())
         x = conv(conv(activate(scale(x, take, **how)), take(), (1, 1), same, groups=channels), take())
         return scale(x, take, **how)
+    if kind == "nor_":
+        return norm(conv(relu(x), take(), steps, same), take, **how)
     if kind == "dil_":
         x = conv(relu(x), take(), steps, (kernel - 1, kernel - 1), dilation=2, groups=channels)
         return norm(conv(x, take()), take, **how)

@@ -158,13 +158,15 @@ _ALL = (
     SearchSpace("s2", ("skip_connect", "sep_conv_3x3")),
     SearchSpace("s3", ("none", "skip_connect", "sep_conv_3x3")),
     SearchSpace("s4", ("noise", "sep_conv_3x3")),
+    # NAS-Bench-201's operations (Dong & Yang, 2020, section 2.1), here in DARTS's cell; its own: networks.bench201
+    SearchSpace("nas_bench_201", ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}
 
 
-def find(name: str) -> SearchSpace:
-    """The space of that name; raises UserError if there is none."""
-    if name not in SPACES:
-        raise UserError(unknown("search space", name, SPACES))
-    return SPACES[name]
+def find(name: str, spaces: Mapping[str, SearchSpace] = SPACES) -> SearchSpace:
+    """The one of `spaces` of that name; raises UserError if there is none."""
+    if name not in spaces:
+        raise UserError(unknown("search space", name, spaces))
+    return spaces[name]

@@ -40,6 +40,7 @@ PAPERS = {
     "s2": {"skip_connect", "sep_conv_3x3"},
     "s3": {"none", "skip_connect", "sep_conv_3x3"},
     "s4": {"noise", "sep_conv_3x3"},
+    "nas_bench_201": {"none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"},
 }
 QUIET = [name for name in PAPERS if name != "s4"]  # which draws noise anew in each pass
 
@@ -73,7 +74,7 @@ def is_norm(module: nn.Module) -> bool:
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_spaces(name):
     assert sorted(SPACES[name].operations) == sorted(PAPERS[name])
-    sizes = {"efficientnetv2": 3, "s2": 2, "s3": 3, "s4": 2}
+    sizes = {"efficientnetv2": 3, "s2": 2, "s3": 3, "s4": 2, "nas_bench_201": 5}
     assert len(PAPERS[name]) == sizes.get(name, 10 if "pibconv" in name else 8)
     assert SPACES[name].name == name
 

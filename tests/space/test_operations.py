@@ -29,7 +29,7 @@ PAPERS = [
     *(f"{kind}_conv_{k}x{k}" for kind in ("sep", "pib") for k in (3, 5, 7)),
     *(f"{kind}_{k}x{k}" for kind in ("sep_conv_gelu", "sep_conv_gelu_ln", "convnext") for k in (3, 5)),
     *(f"pib_conv_f{f}_{k}x{k}" for f in ("1.5", "3", "4.5") for k in (3, 5, 7)),
-    *("ds_conv", "mb_conv", "fused_mb_conv", "noise"),
+    *("ds_conv", "mb_conv", "fused_mb_conv", "noise", "nor_conv_1x1", "nor_conv_3x3"),
 ]
 MAPS = [(8, 8), (7, 7), (5, 8), (2, 2), (1, 1)]
 C = 4
@@ -134,6 +134,8 @@ WEIGHTS = {  # of C channels at stride 1 and 2, batch norms aside
     "none": (0, 0),
     "skip_connect": (0, C * C),
     "noise": (0, 0),
+    "nor_conv_1x1": (C * C, C * C),
+    "nor_conv_3x3": 2 * (9 * C * C,),
     "max_pool_3x3": (0, 0),
     "avg_pool_3x3": (0, 0),
     "sep_conv_5x5": 2 * (2 * (25 * C + C * C),),
