@@ -37,13 +37,12 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
     from nas.analysis.preference import Preference, repeatability
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
-    from nas.space.spaces import find
 
     s, cells, operations, spaces = params.search, [], [], []
     for searched, (names, weights) in ends.items():
         if searched.algorithm == RANDOM:
             continue
-        space = find(searched.space)
+        space = params.space(searched.space)
         for cell, of_cell in weights.items():
             preference = Preference(names, of_cell, space.edges and space.edges[cell])
             which = {"genotype": searched.genotype(s.algorithms, s.seeds), "cell": cell}
@@ -62,13 +61,12 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
     from nas.space.genotypes import random_genotype
-    from nas.space.spaces import find
 
     label = Label.of(name)
     if name in known:
         return known[name]
     if label.kind == "random":
-        return random_genotype(find(label.base), params.search.nodes, f"{params.seed}/{name}")
+        return random_genotype(params.space(label.base), params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
     return selected(name, params)

@@ -27,10 +27,9 @@ def draw(params: Params, searched: Search) -> None:
     from nas.pipeline.files import whole_file
     from nas.pipeline.records import Alphas, Drawn, DrawnHistory
     from nas.space.genotypes import random_genotype, random_weights, weight_rows
-    from nas.space.spaces import find
 
     name = f"{params.seed}/{seeded_as(searched)}"
-    drawn = (space := find(searched.space), params.search.nodes, name)
+    drawn = (space := params.space(searched.space), params.search.nodes, name)
     weights = random_weights(*drawn)
     skips, results = random_genotype(*drawn).skips(), searched.results()
     Alphas.write(results / "alphas.csv", weight_rows(space.operations, space.of_all(weights), epoch=0))
@@ -54,7 +53,7 @@ def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
     algorithm = make(searched.algorithm, context.params.algorithms.of(searched.algorithm))
     torch.manual_seed(context.seed)
     supernet = Supernet(
-        searched.space,
+        context.params.space(searched.space),
         channels=p.channels,
         layers=p.layers,
         nodes=p.nodes,
