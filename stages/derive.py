@@ -42,15 +42,16 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
     for searched, (names, weights) in ends.items():
         if searched.algorithm == RANDOM:
             continue
+        space = params.space(searched.space)
         for cell, of_cell in weights.items():
-            preference = Preference(names, of_cell)
+            preference = Preference(names, of_cell, space.edges and space.edges[cell])
             which = {"genotype": searched.genotype(s.algorithms, s.seeds), "cell": cell}
             cells.append(which | preference.summary())
             operations += [which | row for row in preference.by_operation()]
         if searched.seed == s.seeds[-1] and len(s.seeds) > 1:
             alike = [found[searched._replace(seed=seed).genotype(s.algorithms, s.seeds)] for seed in s.seeds]
             which = {"space": searched.space, "algorithm": searched.algorithm}
-            spaces += [which | {"cell": cell} | row for cell, row in repeatability(names, alike).items()]
+            spaces += [which | {"cell": cell} | row for cell, row in repeatability(space.columns, alike).items()]
     with whole_folder(PREFERENCE) as folder:
         CellPreference.write(folder / "cells.csv", cells)
         OperationPreference.write(folder / "operations.csv", operations)
@@ -60,13 +61,12 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
     from nas.space.genotypes import random_genotype
-    from nas.space.spaces import find
 
     label = Label.of(name)
     if name in known:
         return known[name]
     if label.kind == "random":
-        return random_genotype(find(label.base).operations, params.search.nodes, f"{params.seed}/{name}")
+        return random_genotype(params.space(label.base), params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
     return selected(name, params)

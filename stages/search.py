@@ -23,12 +23,12 @@ def draw(params: Params, searched: Search) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
     from nas.pipeline.records import Alphas, Drawn, DrawnHistory
     from nas.space.genotypes import random_genotype, random_weights, weight_rows
-    from nas.space.spaces import find
 
     name = f"{params.seed}/{seeded_as(searched)}"
-    drawn = (find(searched.space).operations, params.search.nodes, name)
+    drawn = (space := params.space(searched.space), params.search.nodes, name)
     skips, results = random_genotype(*drawn).skips(), searched.results()
-    Alphas.write(results / "alphas.csv", weight_rows(drawn[0], random_weights(*drawn), epoch=0))
+    rows = weight_rows(space.operations, space.of_all(random_weights(*drawn)), epoch=0)
+    Alphas.write(results / "alphas.csv", rows)
     DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
     Drawn(**skips).write(results / "metrics.json")
 
@@ -47,7 +47,7 @@ def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
     algorithm = make(searched.algorithm, context.params.algorithms.of(searched.algorithm))
     torch.manual_seed(context.seed)
     supernet = Supernet(
-        searched.space,
+        context.params.space(searched.space),
         channels=p.channels,
         layers=p.layers,
         nodes=p.nodes,

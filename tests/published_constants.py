@@ -13,7 +13,7 @@ def by(source: str, **values: object) -> dict[str, tuple[object, str]]:
     return {key: (value, source) for key, value in values.items()}
 
 
-RUN = by(OURS, seed=0, threads=1, device="auto", devices=1, nodes=1, precision=32, fast="auto")
+RUN = by(OURS, spaces={}, seed=0, threads=1, device="auto", devices=1, nodes=1, precision=32, fast="auto")
 MEMORY = by(OURS, root="data/raw", image_size=None, test_resize=None, train_limit=None, test_limit=None, stream=False)
 CIFAR10 = MEMORY | by("DARTS 3, PIB 3, DNAL 4.1", name="cifar10")
 IMAGENET = (

@@ -152,6 +152,9 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
     channels, steps = x.shape[1], (stride, stride)
     kind, kernel = name[:4], int(name[-1]) if name[-1].isdigit() else 1
     same = (kernel // 2, kernel // 2)
+    if name == "noise":
+        shape = x[:, :, ::stride, ::stride].shape
+        return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).numpy()
     if name == "none":
         return np.zeros_like(x[:, :, ::stride, ::stride])
     if kind == "skip":
@@ -166,6 +169,8 @@ def operation(name: str, x: ndarray, stride: int, take: Take, **how: bool) -> nd
         x = conv(conv(activate(x), take(), steps, same, groups=channels), take())
         x = conv(conv(activate(scale(x, take, **how)), take(), (1, 1), same, groups=channels), take())
         return scale(x, take, **how)
+    if kind == "nor_":
+        return norm(conv(relu(x), take(), steps, same), take, **how)
     if kind == "dil_":
         x = conv(relu(x), take(), steps, (kernel - 1, kernel - 1), dilation=2, groups=channels)
         return norm(conv(x, take()), take, **how)

@@ -38,16 +38,20 @@ class Preference:
         Names of the columns.
     weights : edges × operations
         After the softmax, rows in node order.
+    edges : sequence of sequence of str, optional
+        The operations that each edge has, as many on all; by default all. Those that it lacks do not count there.
     """
 
     operations: Sequence[str]
     weights: Sequence[Sequence[float]]
+    edges: Sequence[Sequence[str]] | None = None
 
     @cached_property
     def _tables(self) -> list[dict[str, float]]:
         tables = []
-        for row in self.weights:
-            table = {name: weight for name, weight in zip(self.operations, row, strict=True) if name != "none"}
+        for names, row in zip(self.edges or [self.operations] * len(self.weights), self.weights, strict=True):
+            own = {*names} - {"none"}
+            table = {name: weight for name, weight in zip(self.operations, row, strict=True) if name in own}
             total = sum(table.values())  # 0 where none has all the weight: no other is stronger than another
             tables.append({name: weight / total if total else 1 / len(table) for name, weight in table.items()})
         return tables
@@ -69,23 +73,30 @@ class Preference:
     def leads(self) -> dict[str, int]:
         """On how many edges each operation is the strongest, in the order of the columns."""
         first = Counter(favourite(table) for table in self._tables)
-        return {name: first[name] for name in self._tables[0]}
+        return {name: first[name] for name in self._names}
 
     @property
     def weights_mean(self) -> dict[str, float]:
-        """Each operation's weight, mean over edges."""
-        return {name: mean(table[name] for table in self._tables) for name in self._tables[0]}
+        """Each operation's weight, mean over the edges that have it; 0 if none has."""
+        return {name: mean(self._of(name)) for name in self._names}
 
     @property
     def weights_max(self) -> dict[str, float]:
         """Each operation's largest weight on any edge."""
-        return {name: max(table[name] for table in self._tables) for name in self._tables[0]}
+        return {name: max(self._of(name)) for name in self._names}
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self.operations if name != "none"]
+
+    def _of(self, name: str) -> list[float]:
+        return [table[name] for table in self._tables if name in table] or [0.0]
 
     @property
     def chosen(self) -> dict[str, int]:
         """How often each operation stands in the cell that is derived."""
         counts = Counter(operation for operation, _ in strongest(self.operations, self.weights))
-        return {name: counts[name] for name in self._tables[0]}
+        return {name: counts[name] for name in self._names}
 
     @property
     def verdict(self) -> str:
@@ -103,7 +114,7 @@ class Preference:
         """Of each operation: operation, leads, chosen, weight_mean and weight_max."""
         columns = {"leads": self.leads, "chosen": self.chosen}
         columns |= {"weight_mean": self.weights_mean, "weight_max": self.weights_max}
-        return [{"operation": name} | {key: of[name] for key, of in columns.items()} for name in self._tables[0]]
+        return [{"operation": name} | {key: of[name] for key, of in columns.items()} for name in self._names]
 
 
 def agreement(cells: Sequence[Sequence[Edge]]) -> float:
@@ -128,7 +139,7 @@ def repeatability(operations: Sequence[str], genotypes: Sequence[Genotype]) -> d
     Parameters
     ----------
     operations : sequence of str
-        Of the space.
+        Of the space; where edges have their own, those of any edge: how many they are is what counts.
     genotypes : sequence of Genotype
         One a seed, at least two, of equally many nodes.
 

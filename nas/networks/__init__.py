@@ -1,4 +1,4 @@
 """The plain mathematics: discrete networks of cells, the supernet, and what a network costs.
 
-For others: network.Network, network.load, supernet.Supernet, complexity.count.
+For others: network.Network, network.load, supernet.Supernet, complexity.count, bench201.Bench201Network.
 """

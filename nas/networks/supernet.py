@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from nas.networks.network import CellSpec, cell_specs, make_stem, stem_maps
 from nas.pipeline.errors import UserError
 from nas.space import operations
-from nas.space.genotypes import Genotype, derive, edges
+from nas.space.genotypes import CELLS, Genotype, derive_from_weights, edges
 from nas.space.spaces import SearchSpace, find
 
 
@@ -86,16 +86,20 @@ def _candidate(name: str, channels: int, stride: int) -> nn.Module:
 
 
 class MixedCell(nn.Module):
-    """A cell with an edge from every earlier state to every node; the output concatenates all nodes."""
+    """A cell with an edge from every earlier state to every node; the output concatenates all nodes.
+
+    `names`: the operations of each edge.
+    """
 
     def __init__(
-        self, names: tuple[str, ...], nodes: int, spec: CellSpec, partial: int = 1, beside: Sequence[str] = ()
+        self, names: Sequence[tuple[str, ...]], nodes: int, spec: CellSpec, partial: int = 1, beside: Sequence[str] = ()
     ) -> None:
         super().__init__()
         self.preprocess0, self.preprocess1 = spec.preprocess(affine=False)
         self.nodes, self.partial = nodes, partial
         self.edges = nn.ModuleList(
-            MixedOperation(names, spec.channels, spec.stride(source), partial, beside) for source, _ in edges(nodes)
+            MixedOperation(own, spec.channels, spec.stride(source), partial, beside)
+            for own, (source, _) in zip(names, edges(nodes), strict=True)
         )
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None) -> Tensor:
@@ -139,14 +143,14 @@ class Supernet(nn.Module):
 
     Attributes
     ----------
-    alphas_normal, alphas_reduce : Parameter, edges × operations
+    alphas_normal, alphas_reduce : Parameter, edges × operations (of an edge, in the space's order)
         α of the normal and of the reduction cells, shared by all cells of a kind; drawn from 1e-3·N(0, 1).
 
     Raises
     ------
     UserError
-        If the space is unknown or names an operation that there is not, the stem is unknown, there are fewer than
-        three layers, or C is no multiple of K.
+        If the space is unknown, names an operation that there is not or is for another number of nodes, the stem is
+        unknown, there are fewer than three layers, or C is no multiple of K.
 
     Notes
     -----
@@ -175,14 +179,17 @@ class Supernet(nn.Module):
             raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
         self.space = find(space) if isinstance(space, str) else space
         self.nodes = nodes
-        names = self.space.operations
-        shape = (len(edges(nodes)), len(names))
+        names = {cell: self.space.of_edges(cell, nodes) for cell in CELLS}
+        shape = (len(edges(nodes)), len(self.space.columns))
         self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
         self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
         self.recompute = recompute
         self.stem = make_stem(stem, in_channels, channels)
         specs = cell_specs(layers, channels, stem, lambda reduction: nodes)
-        self.cells = nn.ModuleList(MixedCell(names, nodes, spec, partial, beside) for spec in specs)
+        kinds = ["reduce" if spec.reduction else "normal" for spec in specs]
+        self.cells = nn.ModuleList(
+            MixedCell(names[kind], nodes, spec, partial, beside) for kind, spec in zip(kinds, specs, strict=True)
+        )
         self.reductions = [layer for layer, spec in enumerate(specs) if spec.reduction]
         self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
 
@@ -205,7 +212,11 @@ class Supernet(nn.Module):
 
     def genotype(self) -> Genotype:
         """The genotype that α stands for now, by softmax(α)."""
-        return derive(self.space.operations, self.alphas_normal, self.alphas_reduce)
+        return derive_from_weights(self.space.operations, self.table([a.softmax(dim=-1) for a in self.alphas()]))
+
+    def table(self, scores: Sequence[Tensor]) -> dict[str, list[list[float]]]:
+        """Of the normal and of the reduction cells, `scores` shaped like α as edges × operations of the space."""
+        return self.space.of_all({cell: each.tolist() for cell, each in zip(CELLS, scores, strict=True)})
 
 
 def strongest(alphas: Tensor, operations: Sequence[str]) -> Tensor:
@@ -228,4 +239,4 @@ def _recomputed(cell: nn.Module) -> Callable[..., Tensor]:
         statistics = {} if passes == 1 else {name: buffer.clone() for name, buffer in cell.named_buffers()}
         return functional_call(cell, weights | statistics, inputs)
 
-    return partial(checkpoint, compute, use_reentrant=False, preserve_rng_state=False)
+    return partial(checkpoint, compute, use_reentrant=False)  # which also draws the same noise again

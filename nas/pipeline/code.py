@@ -29,6 +29,7 @@ from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
+    from nas.space.spaces import SearchSpace
 
 ROOMS = ("nas", "stages")
 APART = "nas.pipeline"
@@ -241,8 +242,9 @@ def reachable(starts: Collection[str], without: str | None = None) -> set[str]:
 
 def chosen(stage: str, arguments: Collection[str], params: Params | None = None) -> dict[str, dict[str, Any]]:
     """What a stage chooses by name: the entries of `TABLES` that its `arguments`, or params.yaml, name."""
-    from nas.space.spaces import find
+    from nas.space.spaces import SPACES as BUILT_IN
 
+    spaces = params.known_spaces() if params else BUILT_IN
     match stage, *arguments:
         case "prepare", *_:
             from nas.data.readers import READERS as modules
@@ -253,12 +255,12 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             assert params is not None, "params.yaml holds the algorithm's own parameters"
             modules = {part: part for part in algorithm.split("+") if part != "random"}
             own = params.algorithms.of(algorithm)
-            found = {SPACES: {space: asdict(find(space))}, ALGORITHMS: modules, "algorithms": own}
-            return found | _operations(find(space).operations)
+            found: dict[str, dict[str, Any]] = {SPACES: {space: asdict(spaces[space])}}
+            return found | {ALGORITHMS: modules, "algorithms": own} | _operations(spaces[space].operations)
         case "evaluate", genotype, *_:
-            return _operations(operations_of(genotype))
+            return _operations(operations_of(genotype, spaces))
         case "gradcam", network:
-            return _operations(operations_of(Network.of(network).genotype))
+            return _operations(operations_of(Network.of(network).genotype, spaces))
         case "complexity", *_:
             from nas.space.operations import names
 
@@ -266,7 +268,7 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
     return {}
 
 
-def operations_of(genotype: str) -> set[str]:
+def operations_of(genotype: str, spaces: Mapping[str, SearchSpace]) -> set[str]:
     """The operations that the genotype of that name can hold: all of its space, if it is found or drawn there."""
     from nas.space.notation import own, read
     from nas.space.published import PUBLISHED
@@ -274,14 +276,14 @@ def operations_of(genotype: str) -> set[str]:
 
     label = Label.of(genotype)
     if label.kind == "all":
-        return operations_of(label.base) | {label.argument}
+        return operations_of(label.base, spaces) | {label.argument}
     if label.kind:
-        return operations_of(label.root)
+        return operations_of(label.root, spaces)
     if genotype in PUBLISHED:
         return PUBLISHED[genotype].operations()
     if path := own(OWN_GENOTYPES).get(genotype):
         return read(path).operations()
-    return set(find(genotype).operations)
+    return set(find(genotype, spaces).operations)
 
 
 def _operations(names: Collection[str]) -> dict[str, dict[str, Any]]:

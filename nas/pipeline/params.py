@@ -24,15 +24,29 @@ from nas.pipeline.names import Search as Searched
 from nas.space import operations
 from nas.space.notation import own, read
 from nas.space.published import PUBLISHED
-from nas.space.spaces import SPACES, find
+from nas.space.spaces import SPACES, SearchSpace, find
 
 PATH = Path("params.yaml")
 PRESETS = Path("presets")
-BY_NETWORK = ("pretrain", "slim.recipes")  # mappings that an overlay replaces whole: a network takes no other's recipe
+# Mappings that an overlay replaces whole: a network takes no other's recipe, and a preset has its own spaces
+REPLACED = ("pretrain", "slim.recipes", "spaces")
+OWN_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def _known_space(name: str) -> str:
-    return find(name).name
+def _known_operation(name: str) -> str:
+    operations.family_of(name)
+    return name
+
+
+def _not_none_alone(names: list[str]) -> list[str]:
+    if names == ["none"]:
+        raise ValueError("is not allowed: name an operation other than none too")
+    return names
+
+
+def _is_own_name(name: str) -> bool:
+    """Whether what the user adds may be called so: names of genotypes that are made from it must tell it."""
+    return bool(OWN_NAME.fullmatch(name)) and not Label.of(name).kind
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -84,7 +98,6 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST_FLOAT, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=LARGEST_FLOAT, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Space = Annotated[str, AfterValidator(_known_space)]
 Backbone = Literal[BACKBONES]
 Penalty = Annotated[float, Field(ge=0, le=LARGEST_FLOAT, allow_inf_nan=False), BeforeValidator(_with_a_point)]
 
@@ -271,7 +284,7 @@ def _known_algorithm(name: str) -> str:
 
 
 class Search(CellTraining):
-    spaces: _list_of(Space)
+    spaces: _list_of(str)
     algorithms: _list_of(Annotated[str, AfterValidator(_known_algorithm)], minimum=1)
     seeds: _list_of(Natural, minimum=1)
     recompute: bool
@@ -366,6 +379,11 @@ class GradCam(Section):
     images: Count | None
 
 
+OwnSpace = Annotated[
+    _list_of(Annotated[str, AfterValidator(_known_operation)], minimum=1), AfterValidator(_not_none_alone)
+]
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -377,6 +395,7 @@ class Params(Section):
     precision: Literal[32, "bf16"]
     fast: Literal["auto", "off"]
     data: Data
+    spaces: dict[str, OwnSpace]
     search: Search
     algorithms: Algorithms
     evaluate: Evaluate
@@ -389,6 +408,34 @@ class Params(Section):
         return {"search": self.search, "evaluate": self.evaluate} | {
             f"pretrain.{model}": recipe for model, recipe in self.pretrain.items()
         }
+
+    def known_spaces(self) -> dict[str, SearchSpace]:
+        """The library's spaces and the user's own, by name."""
+        return SPACES | {name: SearchSpace(name, tuple(names)) for name, names in self.spaces.items()}
+
+    def space(self, name: str) -> SearchSpace:
+        """The space of that name; raises UserError if there is none."""
+        return find(name, self.known_spaces())
+
+    @model_validator(mode="after")
+    def _spaces(self) -> Self:
+        for name in self.spaces:
+            if not _is_own_name(name):
+                raise ValueError(
+                    f"spaces.{name}: is no name of a space: letters, digits and _, without _random_, _all_ …"
+                )
+            if name in PUBLISHED or name in SPACES:
+                raise ValueError(f"spaces.{name}: is a space of the library or a published genotype; name it otherwise")
+        for i, name in enumerate(self.search.spaces):
+            try:
+                space = self.space(name)
+            except UserError as error:
+                raise ValueError(f"search.spaces[{i}]: {error}") from None
+            try:
+                space.of_edges("normal", self.search.nodes)
+            except UserError as error:
+                raise ValueError(f"search.{error}") from None
+        return self
 
     @model_validator(mode="after")
     def _shared(self) -> Self:
@@ -437,9 +484,9 @@ class Params(Section):
     @model_validator(mode="after")
     def _names(self) -> Self:
         for name, path in own(OWN_GENOTYPES).items():
-            if not re.fullmatch(r"[A-Za-z_]\w*", name) or Label.of(name).kind:
+            if not _is_own_name(name):
                 raise UserError(f"{path}: is no name of a genotype: letters, digits and _, without _random_, _all_ …")
-            if name in PUBLISHED or name in SPACES:
+            if name in PUBLISHED or name in self.known_spaces():
                 raise UserError(f"{path}: {name} is a published genotype or a space; give it another name")
             for operation in sorted(read(path).operations()) if name in self.evaluate.genotypes else ():
                 if operation not in operations.names():
@@ -455,17 +502,24 @@ class Params(Section):
 
     def _unknown(self, genotype: str) -> str | None:
         """Why there will be no genotype of that name; None if there will."""
-        label, found = Label.of(genotype), self.search.found()
+        label, found, spaces = Label.of(genotype), self.search.found(), self.known_spaces()
         known = [*PUBLISHED, *found, *own(OWN_GENOTYPES)]
-        if genotype in known or (label.kind == "random" and label.base in SPACES):
+        if genotype in known:
             return None
+        if label.kind == "random" and label.base in spaces:
+            wanted = spaces[label.base].nodes or self.search.nodes
+            return (
+                None
+                if wanted == self.search.nodes
+                else f"{genotype}: needs search.nodes: {wanted}, as {label.base} has"
+            )
         if label.kind == "all":
             if label.argument not in OPERATIONS:
                 return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"
             return self._unknown(label.base)
         if label.kind in ("epoch", "skips"):
             return self._unselected(genotype, label)
-        if label.root in SPACES and label.kind != "random":
+        if label.root in spaces and label.kind != "random":
             return self._unsearched(genotype, label)
         random = [f"{space}_random_0" for space in self.search.spaces]
         return unknown("genotype", genotype, known + random)
@@ -563,6 +617,8 @@ def _explain(error: ErrorDetails) -> str:
     """One line for one of pydantic's errors."""
     location: list[Any] = [part for part in error["loc"] if part not in ("int", "none")]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if location[-1:] == ["[key]"] and location[0] == "spaces":
+        return f"spaces: {location[1]} is not allowed: a name must be text (in quotes if it looks like a number)"
     if location[-1:] == ["[key]"]:  # of a mapping by network
         return f"{'.'.join(location[:-2])}: {unknown('network', location[-2], BACKBONES)}"
     if error["type"] in ("extra_forbidden", "invalid_key"):
@@ -644,7 +700,7 @@ def _overlay(tree: Any, changes: dict[str, Any], file: Path, section: str = "") 
         name = f"{section}{key}"
         if key not in tree:
             raise UserError(f"{file}: {name}: {unknown('key', key, tree)}")
-        if isinstance(value, dict) and isinstance(tree[key], dict) and name not in BY_NETWORK:
+        if isinstance(value, dict) and isinstance(tree[key], dict) and name not in REPLACED:
             _overlay(tree[key], value, file, f"{name}.")
         else:
             tree[key] = _block(value)

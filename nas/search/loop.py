@@ -233,7 +233,7 @@ def settle_statistics(supernet: nn.Module, batches: Batches, recipe: Recipe, *, 
 def _scores(supernet: Supernet, algorithm: Algorithm) -> dict[str, list[list[float]]]:
     """Of the normal and of the reduction cells: how strong each operation is, edges × operations."""
     found = zip(CELLS, supernet.alphas(), strict=True)
-    return {cell: algorithm.scores(alphas.detach(), cell).tolist() for cell, alphas in found}
+    return supernet.table([algorithm.scores(alphas.detach(), cell) for cell, alphas in found])
 
 
 def _summary(operations: Sequence[str], scores: Mapping[str, list[list[float]]]) -> dict[str, float | int]:

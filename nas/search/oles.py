@@ -11,8 +11,7 @@ from torch import Tensor
 from nas.data import sharing
 from nas.networks.supernet import Supernet
 from nas.search.algorithm import Algorithm, Step
-
-SKIPS = ("skip_connect",)
+from nas.space.operations.basic import FactorizedReduce
 
 
 class Oles(Algorithm):
@@ -34,12 +33,12 @@ class Oles(Algorithm):
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
         # A skip connection of stride 2 has weights, but is none of the operations that it stands against.
-        skips = {k for k, name in enumerate(n for n in supernet.space.operations if n != "none") if name in SKIPS}
-        operations: dict[str, list[str]] = {}
+        modules, operations = dict(supernet.named_modules()), {}
         for name in supernet.weights():
-            edge, _, rest = name.partition(".operations.")
-            if rest and int(number := rest.split(".")[0]) not in skips:
-                operations.setdefault(f"{edge}.{number}", []).append(name)
+            edge, inside, rest = name.partition(".operations.")
+            path = f"{edge}{inside}{rest.split('.')[0]}"
+            if inside and not isinstance(modules[path], FactorizedReduce):
+                operations.setdefault(path, []).append(name)
         self.operation_of = {name: k for k, names in enumerate(operations.values()) for name in names}
         device = supernet.alphas_normal.device
         self.register_buffer("stopped", torch.zeros(len(operations), dtype=torch.bool, device=device))

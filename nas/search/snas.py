@@ -24,7 +24,7 @@ class Snas(Algorithm):
 
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
-        self.operations = supernet.space.operations
+        self.operations = supernet.space.columns
         self.temperature = self.tau
 
     def begin(self, epoch: int, epochs: int) -> None:

@@ -16,6 +16,8 @@ from nas.pipeline.files import require_columns
 if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
     from torch import Tensor
 
+    from nas.space.spaces import SearchSpace
+
 Edge = tuple[str, int]
 
 CELLS = {"normal": "normal cell", "reduce": "reduction cell"}  # field of a Genotype, and what it is called
@@ -157,26 +159,26 @@ def _nodes(count: int) -> int:
     return next(n for n in range(1, count + 1) if len(edges(n)) >= count)
 
 
-def random_weights(operations: Sequence[str], nodes: int, seed: str) -> dict[str, list[list[float]]]:
-    """The softmax of α ~ N(0, 1) for normal and reduce, edges × operations.
+def random_weights(space: SearchSpace, nodes: int, seed: str) -> dict[str, list[list[float]]]:
+    """The softmax of α ~ N(0, 1) for normal and reduce, edges × columns of α.
 
     `derive_from_weights` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
     """
     source = Random(seed)
 
-    def softmax() -> list[float]:
-        exponentials = [math.exp(source.gauss(0, 1)) for _ in operations]
+    def softmax(names: Sequence[str]) -> list[float]:
+        exponentials = [math.exp(source.gauss(0, 1)) for _ in names]
         return [e / sum(exponentials) for e in exponentials]
 
-    return {cell: [softmax() for _ in edges(nodes)] for cell in CELLS}
+    return {cell: [softmax(names) for names in space.of_edges(cell, nodes)] for cell in CELLS}
 
 
-def random_genotype(operations: Sequence[str], nodes: int, seed: str) -> Genotype:
-    """A genotype drawn uniformly from a space: each node has two of the earlier states, each edge any operation.
+def random_genotype(space: SearchSpace, nodes: int, seed: str) -> Genotype:
+    """A genotype drawn uniformly from a space: each node has two of the earlier states, each edge any operation of its.
 
     The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
     """
-    return derive_from_weights(operations, random_weights(operations, nodes, seed))
+    return derive_from_weights(space.operations, space.of_all(random_weights(space, nodes, seed)))
 
 
 def weights_at(

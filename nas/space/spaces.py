@@ -1,8 +1,10 @@
-"""Search spaces: named lists of the operations that an edge may hold."""
+"""Search spaces: the operations that an edge may hold, by name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nas.pipeline.errors import UserError, unknown
+from nas.space.genotypes import CELLS, edges
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,66 @@ class SearchSpace:
         How params.yaml and the results call the space.
     operations : tuple of str
         Names of ``operations.FAMILIES``, in the order of the columns of α. At least one other than ``none``.
+    edges : mapping of str to tuple of tuple of str, optional
+        Which of `operations`, in their order, each edge of the normal and of the reduction cell has; None: all. Every
+        edge has as many, at least two besides ``none``, which is the same column on all of them or none: so α is as
+        wide as an edge's operations are many, and no algorithm needs to know of those that an edge lacks.
     """
 
     name: str
     operations: tuple[str, ...]
+    edges: Mapping[str, tuple[tuple[str, ...], ...]] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if not set(self.operations) - {"none"}:
             raise ValueError(f"space {self.name} needs an operation other than none")
         if len(set(self.operations)) < len(self.operations):
             raise ValueError(f"space {self.name} names an operation twice: {', '.join(self.operations)}")
+        if self.edges is not None:
+            self._check_edges(self.edges)
+
+    def _check_edges(self, of_cells: Mapping[str, tuple[tuple[str, ...], ...]]) -> None:
+        if set(of_cells) != set(CELLS) or self.nodes is None or len({len(rows) for rows in of_cells.values()}) > 1:
+            raise ValueError(f"space {self.name} must name the operations of every edge of a normal and a reduce cell")
+        rows = [names for cell in CELLS for names in of_cells[cell]]
+        for names in rows:
+            if names != tuple(name for name in self.operations if name in names):
+                raise ValueError(f"space {self.name} has an edge with other names, or in another order: {names}")
+        if len({tuple(name == "none" for name in names) for names in rows}) > 1:
+            raise ValueError(f"space {self.name} needs as many operations on each edge, and none in the same column")
+        if len(set(rows[0]) - {"none"}) < 2:
+            raise ValueError(f"space {self.name} needs two operations other than none on each edge")
+
+    @property
+    def nodes(self) -> int | None:
+        """How many nodes its cells must have; None: any number."""
+        if self.edges is None:
+            return None
+        return next((n for n in range(1, 100) if len(edges(n)) == len(self.edges["normal"])), None)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of α; where edges differ, the first edge's, which has ``none`` where all have it."""
+        return self.operations if self.edges is None else self.edges["normal"][0]
+
+    def of_edges(self, cell: str, nodes: int) -> tuple[tuple[str, ...], ...]:
+        """The operations of each edge of a kind of cell; raises UserError if it cannot have so many nodes."""
+        if self.nodes not in (None, nodes):
+            raise UserError(
+                f"nodes: {nodes} is not allowed: must be {self.nodes} for the space {self.name}, whose edges have "
+                "operations of their own"
+            )
+        return (self.operations,) * len(edges(nodes)) if self.edges is None else self.edges[cell]
+
+    def of_all(self, tables: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[list[float]]]:
+        """For each kind of cell, edges × columns of α as edges × `operations`: 0 for those that an edge lacks."""
+        if self.edges is None:
+            return {cell: [list(row) for row in table] for cell, table in tables.items()}
+        found = {}
+        for cell, table in tables.items():
+            rows = [dict(zip(*each, strict=True)) for each in zip(self.edges[cell], table, strict=True)]
+            found[cell] = [[row.get(name, 0.0) for name in self.operations] for row in rows]
+        return found
 
 
 def _darts(name: str, convolution: str) -> SearchSpace:
@@ -63,6 +115,31 @@ def _pibconv(name: str, convolution: str) -> SearchSpace:
     )
 
 
+_MAX, _AVG, _SKIP, _SEP, _DIL3, _DIL5 = _S1_OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+# Of each edge the two operations that a search in DARTS's space ranked highest: R-DARTS's S1 (Zela et al., 2020,
+# section 3), as its program lists them (github.com/automl/RobustDARTS, src/spaces.py); a line a node
+_S1 = {
+    "normal": (
+        *((_SKIP, _DIL3), (_SKIP, _DIL5)),
+        *((_SKIP, _DIL5), (_SKIP, _SEP), (_SKIP, _DIL3)),
+        *((_MAX, _SKIP), (_SKIP, _SEP), (_SKIP, _SEP), (_SKIP, _DIL3)),
+        *((_SKIP, _SEP), (_MAX, _SKIP), (_SKIP, _DIL3), (_DIL3, _DIL5), (_DIL3, _DIL5)),
+    ),
+    "reduce": (
+        *((_MAX, _AVG), (_MAX, _DIL3)),
+        *((_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL5)),
+        *((_MAX, _AVG), (_MAX, _SEP), (_SKIP, _DIL3), (_SKIP, _DIL5)),
+        *((_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL5), (_SKIP, _DIL5), (_SKIP, _DIL5)),
+    ),
+}
+
 _ALL = (
     # The PIBConv paper's roadmap (Fig. 1), step by step
     _darts("darts", "sep_conv"),
@@ -76,13 +153,20 @@ _ALL = (
     _pibconv("pibconv_f4.5", "pib_conv_f4.5"),
     # EfficientNetV2's blocks, the study of 2023: no none, skip connection or pooling
     SearchSpace("efficientnetv2", ("ds_conv", "mb_conv", "fused_mb_conv")),
+    # R-DARTS's spaces, in which DARTS fails (Zela et al., 2020, section 3)
+    SearchSpace("s1", _S1_OPERATIONS, _S1),
+    SearchSpace("s2", ("skip_connect", "sep_conv_3x3")),
+    SearchSpace("s3", ("none", "skip_connect", "sep_conv_3x3")),
+    SearchSpace("s4", ("noise", "sep_conv_3x3")),
+    # NAS-Bench-201's operations (Dong & Yang, 2020, section 2.1), here in DARTS's cell; its own: networks.bench201
+    SearchSpace("nas_bench_201", ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}
 
 
-def find(name: str) -> SearchSpace:
-    """The space of that name; raises UserError if there is none."""
-    if name not in SPACES:
-        raise UserError(unknown("search space", name, SPACES))
-    return SPACES[name]
+def find(name: str, spaces: Mapping[str, SearchSpace] = SPACES) -> SearchSpace:
+    """The one of `spaces` of that name; raises UserError if there is none."""
+    if name not in spaces:
+        raise UserError(unknown("search space", name, spaces))
+    return spaces[name]

@@ -9,9 +9,13 @@ import pytest
 from nas.analysis import preference
 from nas.analysis.preference import Preference, agreement, repeatability
 from nas.space.genotypes import Genotype, random_genotype, strongest
-from nas.space.spaces import find
+from nas.space.spaces import SearchSpace, find
 
 THREE = ("ds_conv", "mb_conv", "fused_mb_conv")
+
+
+def space(*operations: str) -> SearchSpace:
+    return SearchSpace("mine", operations)
 
 
 def test_margin_and_entropy_by_hand():
@@ -89,7 +93,7 @@ def test_agreement_counts_edges_with_node_state_and_operation():
 
 @pytest.mark.parametrize("nodes", [1, 2, 4])
 def test_chance_is_what_random_genotypes_reach(nodes):
-    cells = [random_genotype(("none", *THREE), nodes, str(i)) for i in range(2000)]
+    cells = [random_genotype(space("none", *THREE), nodes, str(i)) for i in range(2000)]
     reached = [agreement([one.normal, other.normal]) for one, other in pairwise(cells)]
     for told in repeatability(("none", *THREE), cells[:2]).values():
         assert told["chance"] == pytest.approx(sum(reached) / len(reached), abs=0.03)
@@ -99,16 +103,16 @@ def test_chance_is_what_random_genotypes_reach(nodes):
 
 def test_genotypes_that_agree_repeat_and_random_ones_do_not(monkeypatch):
     monkeypatch.setattr(preference, "DRAWS", 500)
-    operations = find("efficientnetv2").operations
-    same = [random_genotype(operations, 4, "one")] * 3
-    for told in repeatability(operations, same).values():
+    blocks = find("efficientnetv2")
+    same = [random_genotype(blocks, 4, "one")] * 3
+    for told in repeatability(blocks.operations, same).values():
         assert told["agreement"] == 1
         assert told["p_value"] < 0.01
         assert told["verdict"] == "repeats"
     verdicts = [
         told["verdict"]
         for i in range(15)
-        for told in repeatability(operations, [random_genotype(operations, 4, f"{i} {j}") for j in range(2)]).values()
+        for told in repeatability(THREE, [random_genotype(blocks, 4, f"{i} {j}") for j in range(2)]).values()
     ]
     assert verdicts.count("not told from chance") >= 26  # of 30, where one or two are expected to seem alike
 
@@ -122,7 +126,7 @@ def test_probability_is_that_of_two_nodes_edges():
 
 
 def test_pairs_of_many_seeds_all_count():
-    cells = [random_genotype(THREE, 4, str(i)).normal for i in range(4)]
+    cells = [random_genotype(space(*THREE), 4, str(i)).normal for i in range(4)]
     pairs = [agreement(pair) for pair in combinations(cells, 2)]
     assert agreement(cells) == pytest.approx(sum(pairs) / 6)
 
@@ -148,10 +152,32 @@ def test_the_p_value_counts_ties_whatever_pairs_share_them():
     "nodes, seeds, verdict", [(1, 2, "too few seeds to tell"), (4, 2, "repeats"), (1, 3, "repeats")]
 )
 def test_where_no_agreement_could_tell(nodes, seeds, verdict):
-    same = [random_genotype(THREE, nodes, "one")] * seeds
+    same = [random_genotype(space(*THREE), nodes, "one")] * seeds
     assert {told["verdict"] for told in repeatability(THREE, same).values()} == {verdict}
 
 
 def test_one_operation_is_no_choice():
-    same = [random_genotype(("none", "a"), 4, "one")] * 3
+    same = [random_genotype(space("none", "a"), 4, "one")] * 3
     assert {told["verdict"] for told in repeatability(("none", "a"), same).values()} == {"no choice"}
+
+
+def test_what_an_edge_lacks_does_not_count_there():
+    edges = (("ds_conv", "mb_conv"), ("mb_conv", "fused_mb_conv"))
+    told = Preference((*THREE, "sep_conv_3x3"), [[0.8, 0.2, 0.0, 0.0], [0.0, 0.5, 0.5, 0.0]], edges)
+    assert told.margin == pytest.approx((0.6 + 0) / 2)
+    of_first = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2)) / math.log(2)
+    assert told.entropy == pytest.approx((of_first + 1) / 2)
+    means = {"ds_conv": 0.8, "mb_conv": 0.35, "fused_mb_conv": 0.5, "sep_conv_3x3": 0.0}
+    assert told.weights_mean == pytest.approx(means)
+    assert told.leads == {"ds_conv": 1, "mb_conv": 1, "fused_mb_conv": 0, "sep_conv_3x3": 0}
+    assert [row["operation"] for row in told.by_operation()] == [*means]
+
+
+def test_chance_where_edges_have_operations_of_their_own():
+    blocks = find("s1")
+    cells = [random_genotype(blocks, 4, str(i)) for i in range(2000)]
+    for cell, told in repeatability(blocks.columns, cells[:2]).items():
+        reached = [agreement([getattr(one, cell), getattr(other, cell)]) for one, other in pairwise(cells)]
+        assert told["chance"] == pytest.approx(sum(reached) / len(reached), abs=0.03)
+        above = sum(value >= told["agreement"] for value in reached) / len(reached)
+        assert told["p_value"] == pytest.approx(above, abs=0.05)

@@ -288,7 +288,10 @@ def test_statistics_of_bfloat16_are_float32():
 
 
 MODELS = {
-    **{space: lambda s=space: Supernet(s, channels=6, layers=3, nodes=2, num_classes=3) for space in SPACES},
+    **{
+        space: lambda s=space: Supernet(s, channels=6, layers=3, nodes=SPACES[s].nodes or 2, num_classes=3)
+        for space in SPACES
+    },
     **{
         genotype: lambda g=genotype: Network(PUBLISHED[g], channels=6, layers=3, num_classes=3)
         for genotype in ("DARTS_V2", "DARTS_PseudoInvBn")

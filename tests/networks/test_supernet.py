@@ -13,12 +13,12 @@ from torch import nn
 
 from nas.fast.supernet import SharedState, mix
 from nas.networks.network import Network
-from nas.networks.supernet import MixedOperation, Supernet
+from nas.networks.supernet import MixedOperation, Mixture, Supernet
 from nas.pipeline.errors import UserError
 from nas.search import algorithm as algorithms
 from nas.search.gdas import one_hot_sample
 from nas.space import operations
-from nas.space.genotypes import Genotype, edges
+from nas.space.genotypes import CELLS, Genotype, edges, random_genotype
 from nas.space.spaces import SPACES, SearchSpace
 
 pytestmark = pytest.mark.usefixtures("paths")
@@ -37,7 +37,12 @@ PAPERS = {
         for f in ("1.5", "3", "4.5")
     },
     "efficientnetv2": {"ds_conv", "mb_conv", "fused_mb_conv"},
+    "s2": {"skip_connect", "sep_conv_3x3"},
+    "s3": {"none", "skip_connect", "sep_conv_3x3"},
+    "s4": {"noise", "sep_conv_3x3"},
+    "nas_bench_201": {"none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"},
 }
+QUIET = [name for name in PAPERS if name != "s4"]  # which draws noise anew in each pass
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -69,7 +74,8 @@ def is_norm(module: nn.Module) -> bool:
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_spaces(name):
     assert sorted(SPACES[name].operations) == sorted(PAPERS[name])
-    assert len(PAPERS[name]) == (3 if name == "efficientnetv2" else 10 if "pibconv" in name else 8)
+    sizes = {"efficientnetv2": 3, "s2": 2, "s3": 3, "s4": 2, "nas_bench_201": 5}
+    assert len(PAPERS[name]) == sizes.get(name, 10 if "pibconv" in name else 8)
     assert SPACES[name].name == name
 
 
@@ -101,7 +107,7 @@ def test_alpha_has_a_row_for_each_edge_and_starts_near_zero(space, nodes, rows):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    "space", [*PAPERS, ("skip_connect",), ("sep_conv_3x3", "none"), ("avg_pool_3x3", "max_pool_3x3")]
+    "space", [*QUIET, ("skip_connect",), ("sep_conv_3x3", "none"), ("avg_pool_3x3", "max_pool_3x3")]
 )
 def test_mixed_operation_is_the_weighted_sum(space, stride):
     names = space if isinstance(space, tuple) else SPACES[space].operations
@@ -221,7 +227,7 @@ def copy_weights(supernet: Supernet, network: Network, genotype: Genotype) -> No
 @pytest.mark.parametrize("layers, nodes, stem, size", [(5, 3, "cifar", 8), (3, 4, "imagenet", 64)])
 @pytest.mark.parametrize(
     "space",
-    [*SPACES.values(), SearchSpace("efficientnetv2_none", ("ds_conv", "mb_conv", "fused_mb_conv", "none"))],
+    [*map(SPACES.get, QUIET), SearchSpace("efficientnetv2_none", ("ds_conv", "mb_conv", "fused_mb_conv", "none"))],
     ids=lambda space: space.name,
 )
 def test_a_decided_supernet_is_the_discrete_network(space, layers, nodes, stem, size, training):
@@ -245,6 +251,43 @@ def test_a_decided_supernet_is_the_discrete_network(space, layers, nodes, stem, 
         ):
             for node in range(nodes):
                 assert set(found[2 * node : 2 * node + 2]) == set(wanted[2 * node : 2 * node + 2])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_a_decided_supernet_of_s1_is_the_discrete_network(training):
+    """No edge has none there, so weights of 0 stand for the edges that the genotype lacks."""
+    space, how = SPACES["s1"], {"channels": 2, "layers": 4, "num_classes": 3, "in_channels": 1}
+    supernet = reference.randomize(Supernet(space, nodes=4, **how)).train(training)
+    genotype = random_genotype(space, 4, "0")
+    network = Network(genotype, **how).double().train(training)
+    network.stem.load_state_dict(supernet.stem.state_dict())
+    network.classifier.load_state_dict(supernet.classifier.state_dict())
+    rows, mixtures = edges(4), {}
+    for kind in CELLS:
+        mixtures[kind] = torch.zeros(14, 2, dtype=torch.float64)
+        for i, (name, state) in enumerate(getattr(genotype, kind)):
+            row = rows.index((state, 2 + i // 2))
+            column = space.edges[kind][row].index(name)
+            mixtures[kind][row, column] = 1
+            for layer, (mixed, cell) in enumerate(zip(supernet.cells, network.cells, strict=True)):
+                if (layer in supernet.reductions) == (kind == "reduce"):
+                    candidate = mixed.edges[row].operations[column]
+                    if name in POOLS:
+                        cell.operations[i] = deepcopy(candidate)
+                    else:
+                        cell.operations[i].load_state_dict(candidate.state_dict(), strict=False)
+    for mixed, cell in zip(supernet.cells, network.cells, strict=True):
+        cell.preprocess0.load_state_dict(mixed.preprocess0.state_dict(), strict=False)
+        cell.preprocess1.load_state_dict(mixed.preprocess1.state_dict(), strict=False)
+    x = images(4, 1, 12, 12)
+    found = supernet(x, [Mixture(weights) for weights in mixtures.values()])
+    torch.testing.assert_close(found, network(x), rtol=1e-10, atol=1e-10)
+
+
+def test_s1_is_for_four_nodes():
+    message = "nodes: 3 is not allowed: must be 4 for the space s1, whose edges have operations of their own"
+    with pytest.raises(UserError, match=f"^{message}$"):
+        Supernet("s1", channels=2, layers=3, nodes=3, num_classes=3)
 
 
 # GDAS
@@ -421,7 +464,7 @@ def test_a_supernet_without_a_normal_cell_is_refused(layers):
 
 
 @pytest.mark.parametrize("name", ["darts", "gdas"])
-@pytest.mark.parametrize("space", ["darts", "pibconv"])
+@pytest.mark.parametrize("space", ["darts", "pibconv", "s4"])
 def test_recomputing_cells_changes_no_bit_and_keeps_less(space, name):
     results, kept = [], []
     for recompute in (False, True):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from nas.pipeline import code
+from nas.pipeline import code, dvc_yaml
 from nas.pipeline.errors import UserError
+from nas.pipeline.params import check
 
 SAME = {
     "a comment": ("x = 1  # one\n", "x = 1\n"),
@@ -69,6 +70,24 @@ def test_what_is_left_out_leaves_nothing_behind() -> None:
         code.essence(one, ["record"]) == code.essence(other, ["record"]) == code.essence(one[one.index("def main") :])
     )
     assert code.essence("T = {}; rate = 1\n", ["T"]) != code.essence("T = {}; rate = 2\n", ["T"])
+
+
+def test_a_search_depends_on_its_own_space_alone() -> None:
+    tree = dvc_yaml.read(ROOT / "presets/default.yaml")
+
+    def found(*arguments: str, **spaces: list[str]) -> dict:
+        params = check(tree | {"spaces": spaces, "search": tree["search"] | {"spaces": ["darts", "pibconv", "mine"]}})
+        return code.fingerprint("search", arguments, params)["chosen"]
+
+    small, large = ["none", "mb_conv"], ["none", "mb_conv", "ds_conv"]
+    mine = found("mine", "darts", mine=small)
+    assert mine["nas.space.spaces"] == {"mine": {"name": "mine", "operations": ("none", "mb_conv"), "edges": None}}
+    assert mine["nas.space.operations"] == {"none": "basic", "mb_conv": "efficientnet"}
+    assert found("mine", "darts", mine=large) != mine
+    assert found("mine", "darts", mine=small, other=large) == mine
+    assert found("darts", "darts", mine=small) == found("darts", "darts", mine=large)
+    params = check(tree | {"spaces": {"mine": small}})
+    assert code.chosen("evaluate", ["mine_random_0"], params) == {"nas.space.operations": mine["nas.space.operations"]}
 
 
 @pytest.mark.parametrize("case", DIFFERENT)

@@ -1,6 +1,7 @@
 """nas.pipeline.params: what params.yaml may say, and what a user is told who says something else."""
 
 import difflib
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from ruamel.yaml import YAML
 from nas.pipeline import params
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.params import PRESETS, Params, check, load
+from nas.space.published import PUBLISHED
+from nas.space.spaces import SPACES, SearchSpace
 from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
@@ -571,7 +574,10 @@ def test_a_value_of_many_lines():
 # Names that do not exist
 
 
-KNOWN_SPACES = "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2"
+KNOWN_SPACES = (
+    "darts, darts_gelu, darts_ln, convnext, pibconv, pibconv_f1.5, pibconv_f3, pibconv_f4.5, efficientnetv2, "
+    "s1, s2, s3, s4, nas_bench_201"
+)
 
 
 def test_an_unknown_space():
@@ -580,6 +586,94 @@ def test_an_unknown_space():
     assert message == f"params.yaml: search.spaces[1]: {end}"
     message = refused("search.spaces", ["x"])
     assert message == "params.yaml: search.spaces[0]: unknown search space 'x' (known: " + KNOWN_SPACES + ")"
+
+
+def with_space(operations: object, name: object = "mine", **changes: object) -> dict:
+    """The default with a space of the user's own."""
+    tree = read(DEFAULT) | {"spaces": {name: operations}}
+    return tree | {section: tree[section] | more for section, more in changes.items()}
+
+
+def test_a_space_of_ones_own_is_one_like_any_other():
+    genotypes = ["mine", "mine_random_2", "mine_epoch_1", "mine_by_gdas_seed_1", "mine_all_mb_conv"]
+    searches = {"spaces": ["darts", "mine"], "algorithms": ["darts", "gdas"], "seeds": [0, 1]}
+    tree = with_space(["none", "pib_conv_3x3"], search=searches, evaluate={"genotypes": genotypes})
+    found = check(tree | {"gradcam": tree["gradcam"] | {"networks": ["mine_random_2-3-0"]}})
+    assert found.space("mine") == SearchSpace("mine", ("none", "pib_conv_3x3"))
+    assert found.space("darts") is SPACES["darts"]
+    assert [*found.known_spaces()] == [*SPACES, "mine"]
+    message = told(lambda: check(with_space(["mb_conv"], search={"spaces": ["mime"]})))
+    assert message.startswith("params.yaml: search.spaces[0]: unknown search space 'mime'; did you mean mine?")
+    message = told(lambda: check(with_space(["mb_conv"], evaluate={"genotypes": ["mine"]}, gradcam={"networks": []})))
+    assert message.endswith("evaluate.genotypes[0]: mine is a space that no search runs in: add it to search.spaces")
+
+
+NO_NAME = "is no name of a space: letters, digits and _, without _random_, _all_ …"
+TAKEN = "is a space of the library or a published genotype; name it otherwise"
+
+
+@pytest.mark.parametrize(
+    ("name", "operations", "message"),
+    [
+        *(
+            (name, ["mb_conv"], f"spaces.{name}: {NO_NAME}")
+            for name in ("my-own", "a_by_gdas", "a_random_0", "1st", "a b")
+        ),
+        *(
+            (name, ["mb_conv"], f"spaces.{name}: {NO_NAME}")
+            for name in ("a_all_mb_conv", "a_seed_1", "a_epoch_2", "f1.5")
+        ),
+        *((name, ["mb_conv"], f"spaces.{name}: {TAKEN}") for name in ("darts", "s1", "DARTS_V2")),
+        (5, ["mb_conv"], "spaces: 5 is not allowed: a name must be text (in quotes if it looks like a number)"),
+        ("mine", [], "spaces.mine: [] is not allowed: must not be empty"),
+        ("mine", "mb_conv", "spaces.mine: 'mb_conv' is not allowed: must be a list: [a, b]"),
+        ("mine", ["none"], "spaces.mine: ['none'] is not allowed: name an operation other than none too"),
+        ("mine", ["mb_conv", "mb_conv"], "spaces.mine: ['mb_conv', 'mb_conv'] names mb_conv twice: name each once"),
+        (
+            "mine",
+            ["mb_conv", 3],
+            "spaces.mine[1]: 3 is not allowed: must be text (in quotes if it looks like a number)",
+        ),
+        ("mine", ["mbconv"], "spaces.mine[0]: unknown operation 'mbconv'; did you mean mb_conv? (known: none, "),
+    ],
+)
+def test_spaces_of_ones_own_that_are_refused(name, operations, message):
+    found = told(lambda: check(with_space(operations, name)))
+    assert found.startswith(f"params.yaml: {message}") and (
+        found.endswith(message) or message.endswith("(known: none, ")
+    )
+
+
+def test_no_genotype_of_ones_own_has_the_name_of_a_space_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "genotypes").mkdir()
+    (tmp_path / "genotypes/mine.json").write_text(json.dumps(PUBLISHED["DARTS_V1"].to_dict()))
+    message = "genotypes/mine.json: mine is a published genotype or a space; give it another name"
+    assert told(lambda: check(with_space(["mb_conv"]))) == f"params.yaml: {message}"
+
+
+def test_a_preset_has_its_own_spaces(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/default.yaml").write_text(DEFAULT)
+    (tmp_path / "presets/base.yaml").write_text("spaces: {wide: [mb_conv]}\n")
+    (tmp_path / "presets/mine.yaml").write_text(
+        "extends: base\nspaces:\n  mine: [ds_conv]\nsearch: {spaces: [darts, pibconv, mine]}\n"
+    )
+    params.preset("mine")
+    assert load("params.yaml").spaces == {"mine": ["ds_conv"]}
+    assert "spaces:\n  mine:\n  - ds_conv\n" in (tmp_path / "params.yaml").read_text()
+
+
+def test_s1_is_for_four_nodes():
+    nodes = "search.nodes: 2 is not allowed: must be 4 for the space s1, whose edges have operations of their own"
+    tree = read(DEFAULT)
+    assert told(lambda: check(tree | {"search": tree["search"] | {"spaces": ["s1"]}})) == f"params.yaml: {nodes}"
+    tree["evaluate"]["genotypes"] += ["s1_random_0"]
+    message = "evaluate.genotypes[5]: s1_random_0: needs search.nodes: 4, as s1 has"
+    assert told(lambda: check(tree)) == f"params.yaml: {message}"
+    tree["search"] |= {"nodes": 4, "spaces": ["darts", "pibconv", "s1"]}
+    check(tree)
 
 
 def test_an_unknown_genotype():
@@ -674,8 +768,8 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, fast, data, search, algorithms, evaluate, pretrain, slim"
-    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, gradcam)"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, evaluate"
+    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, pretrain, slim, gradcam)"
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 2.5])

@@ -19,7 +19,9 @@ from ruamel.yaml import YAML
 from nas.pipeline import dvc_yaml
 from nas.pipeline.files import sha256
 from nas.pipeline.params import check
+from nas.space.genotypes import edges
 from nas.space.published import PUBLISHED
+from nas.space.spaces import SPACES
 
 EVALUATIONS = {"evaluate@DARTS_V2-2-0", "evaluate@darts-2-0", "evaluate@darts_random_0-2-0"}
 SLIM = {"slim@vgg16_cifar-0.0", "slim@vgg16_cifar-0.01"}
@@ -98,9 +100,44 @@ def test_an_operation_and_a_space_that_uses_it_cost_that_spaces_search(finished:
     )
     assert project.changed() <= SUMMARIES
     project.set(search={"spaces": ["darts", "wide"]}, evaluate={"genotypes": [*TINY["evaluate"]["genotypes"], "wide"]})
-    assert project.changed() == {"search@wide-0", "evaluate@wide-2-0", *SUMMARIES}
-    project.repro("search@wide-0")
-    assert "0-2,wide_conv," in (project.folder / "results/search/wide-0/alphas.csv").read_text()
+    assert project.changed() == {"search@wide-darts-0", "evaluate@wide-2-0", *SUMMARIES}
+    project.repro("search@wide-darts-0")
+    assert "0-2,wide_conv," in (project.folder / "results/search/wide-darts-0/alphas.csv").read_text()
+
+
+def test_a_space_of_ones_own_costs_its_own_search(finished: Project, copy_of: Copy) -> None:
+    project, genotypes = copy_of(finished), TINY["evaluate"]["genotypes"]
+    project.set(spaces={"mine": ["skip_connect", "ds_conv"]})
+    assert project.changed() <= SUMMARIES
+    project.set(search={"spaces": ["darts", "mine"]}, evaluate={"genotypes": [*genotypes, "mine", "mine_random_0"]})
+    searched = "search@mine-darts-0"
+    assert project.changed() == {searched, "evaluate@mine-2-0", "evaluate@mine_random_0-2-0", *SUMMARIES}
+    project.repro()
+    rows = (project.folder / "results/search/mine-darts-0/alphas.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[3] for row in rows} == {"skip_connect", "ds_conv"}
+    for name in ("mine", "mine_random_0"):
+        drawn = json.loads((project.folder / f"results/genotypes/{name}.json").read_text())
+        assert {operation for operation, _ in drawn["normal"] + drawn["reduce"]} <= {"skip_connect", "ds_conv"}
+    assert "Search of mine" in (project.folder / "results/report.md").read_text()
+    project.set(spaces={"mine": ["skip_connect", "ds_conv", "mb_conv"]})
+    assert searched in project.changed() and "search@darts-darts-0" not in project.changed()
+
+
+def test_s1_goes_through_the_whole_pipeline(finished: Project, copy_of: Copy) -> None:
+    project = copy_of(finished)
+    project.set(search={"spaces": ["s1"], "nodes": 4, "algorithms": ["darts", "random"]})
+    genotypes = ["s1", "s1_by_random", "s1_random_1", "s1_skips_0"]
+    project.set(evaluate={"genotypes": genotypes}, gradcam={"networks": []}, slim={"models": []})
+    project.repro()
+    report = (project.folder / "results/report.md").read_text()
+    assert "| – |" in report.split("Softmax weights at the end")[1]
+    own = SPACES["s1"].edges
+    for name in genotypes:
+        found = json.loads((project.folder / f"results/genotypes/{name}.json").read_text())
+        for cell in ("normal", "reduce"):
+            of_edges = dict(zip(edges(4), own[cell], strict=True))
+            assert all(operation in of_edges[state, 2 + i // 2] for i, (operation, state) in enumerate(found[cell]))
+    assert "skip_connect" not in {operation for operation, _ in found["normal"]}
 
 
 def test_a_genotype_a_reader_or_a_section_more_costs_what_names_it(finished: Project, copy_of: Copy) -> None:

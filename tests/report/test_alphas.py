@@ -6,7 +6,7 @@ import pytest
 from figure_checks import assert_nothing_but_a_picture, assert_readable, legend_labels, points, repeated_bytes
 
 from nas.report.figures import style
-from nas.report.figures.alphas import alphas_figure, crossings, decision_figure, plot_alphas, plot_decision
+from nas.report.figures.alphas import alphas_figure, comparable, crossings, decision_figure, plot_alphas, plot_decision
 
 
 def alpha_rows(nodes: int, operations: list[str], epochs: int) -> list[dict]:
@@ -193,3 +193,38 @@ def test_a_decision_is_readable(nodes, epochs):
 )
 def test_a_file_repeats_to_the_byte_and_names_no_version(plot, tmp_path):
     assert_nothing_but_a_picture(repeated_bytes(plot, tmp_path))
+
+
+def own_edges_rows() -> list[dict]:
+    """Of S1's kind: one edge has no skip_connect, another nothing but it and none."""
+    weights = {
+        "0-2": {"none": [0.0, 0.0], "a": [0.4, 0.3], "skip_connect": [0.6, 0.7], "b": [0.0, 0.0]},
+        "1-2": {"none": [0.0, 0.0], "a": [0.5, 0.8], "skip_connect": [0.0, 0.0], "b": [0.5, 0.2]},
+        "0-3": {"none": [0.5, 0.6], "a": [0.0, 0.0], "skip_connect": [0.5, 0.4], "b": [0.0, 0.0]},
+    }
+    return [
+        {"epoch": epoch, "edge": edge, "operation": operation, "weight": series[epoch]}
+        for epoch in (0, 1)
+        for edge, operations in weights.items()
+        for operation, series in operations.items()
+    ]
+
+
+def test_curves_are_of_the_operations_that_an_edge_has():
+    figure = alphas_figure(own_edges_rows(), "s1, normal cell")
+    colours = dict(
+        zip(legend_labels(figure), [line.get_color() for line in figure.legends[0].get_lines()], strict=True)
+    )
+    assert list(colours) == ["none", "a", "skip_connect", "b"]  # all, in the order that the animation has too
+    shown = [[line.get_color() for line in axes.lines] for axes in figure.axes]
+    expected = [["a", "skip_connect"], ["a", "b"], ["none", "skip_connect"]]
+    assert shown == [[colours[name] for name in names] for names in expected]
+
+
+def test_a_decision_is_of_edges_that_have_both():
+    rows = own_edges_rows()
+    assert comparable(rows) == {"0-2"}
+    assert crossings(rows).keys() == {"0-2"}
+    (axes,) = decision_figure(rows, ["0-2", "1-2"], "s1").axes
+    assert "of 1 edges" in axes.get_title(loc="left")
+    assert points(axes.lines[1]) == [(0, pytest.approx(-0.2)), (1, pytest.approx(-0.4))]

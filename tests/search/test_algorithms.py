@@ -13,7 +13,7 @@ from nas.networks.supernet import MixedOperation, Mixture, Supernet
 from nas.pipeline.params import ADDED, MIXING, Algorithms
 from nas.search.algorithm import Algorithm, Step, make
 from nas.search.loop import AlphaRecipe, functional_loss, search
-from nas.space.genotypes import derive_from_weights
+from nas.space.genotypes import CELLS, derive_from_weights, edges
 from nas.space.spaces import SearchSpace
 from nas.training.checkpoint import Checkpoint
 from nas.training.recipe import Recipe
@@ -68,9 +68,14 @@ class Doubled(Batches):
 
 
 def searched(
-    algorithm: Algorithm, epochs: int = 3, key: str | None = None, like: Supernet | None = None, rate: float = 0.05
+    algorithm: Algorithm,
+    epochs: int = 3,
+    key: str | None = None,
+    like: Supernet | None = None,
+    rate: float = 0.05,
+    space: SearchSpace = SPACE,
 ) -> tuple[Supernet, list[dict], list[dict]]:
-    supernet, batches = small(algorithm), halves()
+    supernet, batches = small(algorithm, space), halves()
     for each in batches:
         each.__class__ = Doubled
     if like is not None:
@@ -445,3 +450,47 @@ def test_a_mixture_of_one_operation_is_that_operation() -> None:
     weights = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0], dtype=torch.float64)
     torch.testing.assert_close(edge(x, weights), edge.operations[2](x))
     assert Mixture(weights).chosen is None
+
+
+# Spaces whose edges have operations of their own
+
+WHOLE = SearchSpace("small", SPACE.operations, {cell: (SPACE.operations,) * 5 for cell in CELLS})
+# Of the two nodes' five edges each has three of five operations.
+OWN_EDGES = SearchSpace(
+    "own",
+    SPACE.operations,
+    {
+        cell: tuple(("none", *(name for name in SPACE.operations[1:] if name not in without)) for without in lacks)
+        for cell, lacks in {
+            "normal": [SPACE.operations[1:3], SPACE.operations[2:4], SPACE.operations[3:]]
+            + 2 * [SPACE.operations[1:3]],
+            "reduce": [SPACE.operations[3:]] * 4 + [SPACE.operations[2:4]],
+        }.items()
+    },
+)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_edges_that_have_all_operations_are_the_space_without_edges(name: str) -> None:
+    plain, whole = (searched(made(name), space=space) for space in (SPACE, WHOLE))
+    assert plain[1:] == whole[1:]
+    state, other = plain[0].state_dict(), whole[0].state_dict()
+    assert list(state) == list(other)
+    assert all(torch.equal(state[key], other[key]) for key in state)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_an_edge_lacks_has_no_weight_and_is_never_found(name: str) -> None:
+    supernet, history, alphas = searched(made(name), space=OWN_EDGES)
+    own = {cell: dict(zip(edges(2), OWN_EDGES.edges[cell], strict=True)) for cell in CELLS}
+    assert len(alphas) == (len(history) + 1) * 2 * 5 * len(SPACE.operations)
+    for row in alphas:
+        ends = tuple(map(int, row["edge"].split("-")))
+        assert (row["weight"] > 0) == (row["operation"] in own[row["cell"]][ends])
+    if "pc_darts" not in name and "fair_darts" not in name:  # whose weights of an edge are no shares of 1
+        for i in range(0, len(alphas), len(SPACE.operations)):
+            assert sum(row["weight"] for row in alphas[i : i + len(SPACE.operations)]) == pytest.approx(1)
+    genotype = supernet.genotype()
+    for cell in CELLS:
+        for i, (operation, state) in enumerate(getattr(genotype, cell)):
+            assert operation in own[cell][state, 2 + i // 2]

@@ -22,6 +22,7 @@ from nas.space.genotypes import (
 )
 from nas.space.operations import names
 from nas.space.published import PUBLISHED
+from nas.space.spaces import SearchSpace
 
 SHORT = {
     "sep3": "sep_conv_3x3",
@@ -305,7 +306,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
 # Drawn at random
 
 
-SPACE = ("none", "skip_connect", "a", "b")
+SPACE = SearchSpace("mine", ("none", "skip_connect", "a", "b"))
 
 
 def test_random_genotypes_are_uniform_over_edges_and_operations():
@@ -332,9 +333,9 @@ def test_a_random_genotype_follows_from_its_seed_alone():
 def test_random_weights_as_a_table_give_the_same_genotype(tmp_path):
     cells = random_weights(SPACE, 3, "seed")
     assert all(math.fsum(row) == pytest.approx(1) for table in cells.values() for row in table)
-    rows = weight_rows(SPACE, cells, epoch=7)
+    rows = weight_rows(SPACE.operations, cells, epoch=7)
     assert {row["epoch"] for row in rows} == {7}
-    assert [row["edge"] for row in rows[:: len(SPACE)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
+    assert [row["edge"] for row in rows[:: len(SPACE.operations)]] == 2 * [f"{s}-{t}" for s, t in edges(3)]
     table = [{key: str(value) for key, value in row.items()} for row in rows]
     assert derive_from_weights(*weights_at(table)) == random_genotype(SPACE, 3, "seed")
 

@@ -29,7 +29,7 @@ PAPERS = [
     *(f"{kind}_conv_{k}x{k}" for kind in ("sep", "pib") for k in (3, 5, 7)),
     *(f"{kind}_{k}x{k}" for kind in ("sep_conv_gelu", "sep_conv_gelu_ln", "convnext") for k in (3, 5)),
     *(f"pib_conv_f{f}_{k}x{k}" for f in ("1.5", "3", "4.5") for k in (3, 5, 7)),
-    *("ds_conv", "mb_conv", "fused_mb_conv"),
+    *("ds_conv", "mb_conv", "fused_mb_conv", "noise", "nor_conv_1x1", "nor_conv_3x3"),
 ]
 MAPS = [(8, 8), (7, 7), (5, 8), (2, 2), (1, 1)]
 C = 4
@@ -53,9 +53,21 @@ def test_operation_equals_its_definition(name, stride, affine, training, monkeyp
         expected = reference.operation(name, x.numpy(), stride, take, training=training, affine=affine)
         assert next(rest, None) is None
         for path in (module, accelerate(deepcopy(module))):
+            torch.manual_seed(0)  # of noise
             out = path(x)
             assert out.shape == (3, C, -(-size[0] // stride), -(-size[1] // stride))
             np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
+def test_noise_is_standard_normal_and_knows_nothing_of_its_input(training):
+    noise = build("noise", C, 1, True).train(training)
+    torch.manual_seed(1)
+    x = image(C, (40, 40), batch=4).requires_grad_()
+    one, other = noise(x), noise(x)
+    n = one.numel()
+    assert not one.requires_grad and abs((one * other).mean()) < 4 / n**0.5
+    assert abs(one.mean()) < 4 / n**0.5 and abs(one.var() - 1) < 4 * (2 / n) ** 0.5
 
 
 def test_every_operation_has_a_reference():
@@ -121,6 +133,9 @@ def test_normalizations_learn_a_scale_and_a_shift_if_asked(name):
 WEIGHTS = {  # of C channels at stride 1 and 2, batch norms aside
     "none": (0, 0),
     "skip_connect": (0, C * C),
+    "noise": (0, 0),
+    "nor_conv_1x1": (C * C, C * C),
+    "nor_conv_3x3": 2 * (9 * C * C,),
     "max_pool_3x3": (0, 0),
     "avg_pool_3x3": (0, 0),
     "sep_conv_5x5": 2 * (2 * (25 * C + C * C),),

@@ -60,7 +60,8 @@ def plot_decision(rows: Sequence[Mapping[str, object]], kept: Collection[str], p
     Parameters
     ----------
     rows : those of `plot_alphas`, of one kind of cell.
-    kept : the edges ("source-target") that the derived genotype keeps; the others are drawn faintly.
+    kept : the edges ("source-target") that the derived genotype keeps; the others are drawn faintly, and of any that
+        has no skip_connect, or nothing else, there is nothing to draw.
     path : the PNG file to write.
     title : one line above the figure.
 
@@ -91,11 +92,26 @@ def alphas_figure(rows: Sequence[Mapping], title: str) -> Figure:
 
 
 def _curves(rows: Sequence[Mapping]) -> dict[str, dict[str, list[Mapping]]]:
-    """Group the rows by edge, in node order, and operation, and sort them by epoch."""
+    """Group the rows by edge, in node order, and operation, without those that the edge lacks; sort them by epoch."""
     curves: dict[str, dict[str, list[Mapping]]] = {}
+    there = on_edges(rows)
     for row in sorted(rows, key=lambda row: (*reversed(ends(row["edge"])), row["epoch"])):
-        curves.setdefault(row["edge"], {}).setdefault(row["operation"], []).append(row)
+        if row["operation"] in there[row["edge"]]:
+            curves.setdefault(row["edge"], {}).setdefault(row["operation"], []).append(row)
     return curves
+
+
+def on_edges(rows: Sequence[Mapping]) -> dict[str, set[str]]:
+    """Of each edge its operations: those of a weight at any epoch. Where edges have their own, the others have none."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["edge"], set()).update([row["operation"]] if row["weight"] else [])
+    return found
+
+
+def comparable(rows: Sequence[Mapping]) -> set[str]:
+    """The edges of which `plot_decision` tells: those with skip_connect and another operation than that and none."""
+    return {edge for edge, names in on_edges(rows).items() if "skip_connect" in names and names - NO_FAVOURITES}
 
 
 def _edge_name(edge: str) -> str:
@@ -151,8 +167,10 @@ def _margins(rows: Sequence[Mapping]) -> dict[str, _Margin]:
         raise ValueError("no row is of skip_connect")
     if operations <= NO_FAVOURITES:
         raise ValueError("no row is of an operation other than none and skip_connect")
-    margins = {}
+    margins, edges = {}, comparable(rows)
     for edge, curves in _curves(rows).items():
+        if edge not in edges:
+            continue
         last = {name: series[-1]["weight"] for name, series in curves.items() if name not in NO_FAVOURITES}
         favoured = max(last, key=last.get)
         both = zip(curves[favoured], curves["skip_connect"], strict=True)
@@ -176,8 +194,9 @@ def _sign_changes(history: History) -> list[float]:
 def decision_figure(rows: Sequence[Mapping], kept: Collection[str], title: str) -> Figure:
     """The figure that `plot_decision` saves."""
     margins, crossed = _margins(rows), crossings(rows)
-    if unknown := set(kept) - margins.keys():
+    if unknown := set(kept) - {row["edge"] for row in rows}:
         raise ValueError(f"no row is of edge {', '.join(sorted(unknown))}")
+    kept = [edge for edge in kept if edge in margins]
     labels = {edge: f"{_edge_name(edge)}: {margins[edge].favoured}" for edge in margins if edge in kept}
     styles, faint = line_styles(labels), {"color": FAINT, "linewidth": 0.9, "zorder": 1.8}
     figure = new_figure(WIDTH, 5.2 + 0.23 * len(labels))

@@ -14,7 +14,8 @@ BESIDE = "space | test acc. (%) | paper's | 95 % interval | GMAC | paper's | par
 
 def section(report: Report) -> str:
     """The spaces in their own order, if the genotypes of at least two were evaluated with equally many layers."""
-    rows = sorted(_deepest(report, SPACES), key=lambda row: list(SPACES).index(row["genotype"]))
+    spaces = [*dict.fromkeys([*SPACES, *(searched.space for searched in report.contents.searches.values())])]
+    rows = sorted(_deepest(report, spaces), key=lambda row: spaces.index(row["genotype"]))
     if len(rows) < 2:
         return ""
     beside = report.contents.as_in_pibconv

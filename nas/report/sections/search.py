@@ -6,7 +6,7 @@ from pathlib import Path
 from nas.pipeline.names import genotype_file
 from nas.pipeline.records import Alphas, Search, SearchHistory
 from nas.report.contents import Report, listed
-from nas.report.figures.alphas import plot_alphas, plot_decision
+from nas.report.figures.alphas import comparable, on_edges, plot_alphas, plot_decision
 from nas.report.figures.animation import animate_cell
 from nas.report.figures.charts import epochs_chart
 from nas.report.figures.curves import plot_search
@@ -65,7 +65,7 @@ def _evolution(report: Report, name: str, folder: Path) -> dict:
     rows = Alphas.read(folder / "alphas.csv").to_dict("records")
     found = load(genotype_file(name, report.results))
     operations = dict.fromkeys(row["operation"] for row in rows)
-    skippable = "skip_connect" in operations and bool(operations.keys() - {"none", "skip_connect"})
+    skippable = all(comparable([row for row in rows if row["cell"] == cell]) for cell in CELLS)
     tables = {}
     for cell, title in CELLS.items():
         own = [row for row in rows if row["cell"] == cell]
@@ -83,13 +83,15 @@ def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> list[tuple]:
     """A row an edge, the strongest operation other than none in bold, the edges of the genotype in bold."""
     last = max(row["epoch"] for row in rows)
     edges: dict[str, dict[str, float]] = {}
+    there = on_edges(rows)
     for row in rows:
         if row["epoch"] == last:
             edges.setdefault(row["edge"], {})[row["operation"]] = row["weight"]
     lines = []
     for edge, weights in edges.items():
         best = favourite(weights)
-        shown = (bold(f"{weight:.3f}") if name == best else f"{weight:.3f}" for name, weight in weights.items())
+        texts = {name: f"{weight:.3f}" if name in there[edge] else "–" for name, weight in weights.items()}
+        shown = (bold(text) if name == best else text for name, text in texts.items())
         lines.append((bold(_edge(edge)) if edge in kept else _edge(edge), *shown))
     return lines
 

@@ -47,6 +47,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "convnext": ("convnext_3x3", "convnext_5x5"),
     "efficientnet": ("ds_conv", "mb_conv", "fused_mb_conv"),
+    "noise": ("noise",),
+    "nor_conv": ("nor_conv_1x1", "nor_conv_3x3"),
 }
 
 
