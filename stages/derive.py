@@ -59,7 +59,7 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
-    from nas.space.genotypes import random_genotype
+    from nas.space.genotypes import load, random_genotype
     from nas.space.spaces import find
 
     label = Label.of(name)
@@ -69,6 +69,8 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
         return random_genotype(find(label.base).operations, params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
+    if label.kind == "perturbed":
+        return load(params.search.found()[label.base].selection() / "genotype.json")
     return selected(name, params)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
+from nas.pipeline.names import OWN_GENOTYPES, Label, Network, Search, code_file
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
@@ -255,6 +255,9 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             own = params.algorithms.of(algorithm)
             found = {SPACES: {space: asdict(find(space))}, ALGORITHMS: modules, "algorithms": own}
             return found | _operations(find(space).operations)
+        case "select", *key:
+            searched = Search.of("-".join(key))
+            return chosen("search", [searched.space, searched.algorithm], params)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype))
         case "gradcam", network:
