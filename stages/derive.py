@@ -60,7 +60,7 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
 
 def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
-    from nas.space.genotypes import random_genotype
+    from nas.space.genotypes import load, random_genotype
 
     label = Label.of(name)
     if name in known:
@@ -69,6 +69,8 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
         return random_genotype(params.space(label.base), params.search.nodes, f"{params.seed}/{name}")
     if label.kind == "all":
         return made(label.base, known, params).with_all(label.argument)
+    if label.kind == "perturbed":
+        return load(params.search.found()[label.base].selection() / "genotype.json")
     return selected(name, params)
 
 

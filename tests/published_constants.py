@@ -35,13 +35,15 @@ DARTS_EVALUATE = {
     **by("DARTS's program", learning_rate=0.025, learning_rate_min=0.0, momentum=0.9, weight_decay=3e-4),
     **by("DARTS's program", gradient_clip=5.0, crop_padding=4, flip=True, cutout=16),
 }
+NO_SELECTION = {"select": by(OURS, searches=[])}
 NO_DNAL = {"pretrain": {}, "slim": by(OURS, models=[], penalties=[], recipes={})}
 NO_HEAT_MAPS = by(
     OURS, networks=[], method="GradCAM", index=0, removed=0.2, images=None,
     classes=["airplane", "automobile", "bird", "cat"],
 )  # fmt: skip
 DARTS = {
-    "": RUN, "data": CIFAR10, "search": DARTS_SEARCH, "evaluate": DARTS_EVALUATE, **NO_DNAL, "gradcam": NO_HEAT_MAPS,
+    "": RUN, "data": CIFAR10, "search": DARTS_SEARCH, **NO_SELECTION, "evaluate": DARTS_EVALUATE, **NO_DNAL,
+    "gradcam": NO_HEAT_MAPS,
 }  # fmt: skip
 
 PIB_SEARCH = DARTS_SEARCH | {
@@ -132,6 +134,7 @@ def dnal(data: dict, penalties: list[float], networks: dict[str, tuple], padding
         "": RUN,
         "data": data,
         "search": by(OURS, spaces=[]),
+        **NO_SELECTION,
         "evaluate": by(OURS, genotypes=[], layers=[]),
         "pretrain": pretrain,
         "slim": by("DNAL's tables", models=list(networks), penalties=penalties) | {"recipes": recipes},

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.names import OWN_GENOTYPES, Label, Network, code_file
+from nas.pipeline.names import OWN_GENOTYPES, Label, Network, Search, code_file
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
@@ -257,6 +257,9 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             own = params.algorithms.of(algorithm)
             found: dict[str, dict[str, Any]] = {SPACES: {space: asdict(spaces[space])}}
             return found | {ALGORITHMS: modules, "algorithms": own} | _operations(spaces[space].operations)
+        case "select", *key:
+            searched = Search.of("-".join(key))
+            return chosen("search", [searched.space, searched.algorithm], params)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype, spaces))
         case "gradcam", network:

@@ -48,6 +48,9 @@ class Search(NamedTuple):
     def results(self, root: Path = RESULTS) -> Path:
         return root / "search" / self.key
 
+    def selection(self, root: Path = RESULTS) -> Path:
+        return root / "select" / self.key
+
     def genotype(self, algorithms: Sequence[str], seeds: Sequence[int]) -> str:
         """The name of the genotype that it finds: the space's, _by_ALGORITHM and _seed_SEED but for the first ones."""
         by = "" if self.algorithm == algorithms[0] else f"_by_{self.algorithm}"
@@ -140,7 +143,7 @@ def number(text: str) -> float:
 
 def code_file(stage: str, *arguments: object) -> Path:
     """The fingerprint of a stage's code, which may depend on its arguments: a space and an algorithm, a genotype, …."""
-    heeded = {"search": 2, "evaluate": 1, "gradcam": 1}.get(stage, 0)
+    heeded = {"search": 2, "select": 1, "evaluate": 1, "gradcam": 1}.get(stage, 0)
     named = "-".join(map(str, arguments[:heeded]))
     return CODE / (f"{stage}/{named}.json" if named else f"{stage}.json")
 
@@ -158,6 +161,7 @@ class Label(NamedTuple):
     - "by" and "seed": SPACE_by_ALGORITHM_seed_NUMBER, found by that algorithm with that seed;
     - "epoch" and "skips": FOUND_epoch_NUMBER, FOUND_skips_NUMBER, what the search that found it stood for after that
       epoch, or with at most so many skip connections in the normal cell;
+    - "perturbed": FOUND_perturbed, selected from the supernet of the search that found it, by what it misses most;
     - "all": GENOTYPE_all_OPERATION, that genotype's cells with one operation on every edge;
     - "" for a published name or a space's.
     """
@@ -169,7 +173,7 @@ class Label(NamedTuple):
     @classmethod
     def of(cls, name: str) -> Self:
         number, text = r"(?:random|seed|epoch|skips)_(?:0|[1-9]\d*)", r"(?:all|by)_.+?"
-        match = re.fullmatch(rf"(?P<base>.+)_(?:{number}|{text})", name)
+        match = re.fullmatch(rf"(?P<base>.+)_(?:{number}|{text}|perturbed)", name)
         return cls(match["base"], *name.removeprefix(f"{match['base']}_").split("_", 1)) if match else cls(name)
 
     @property

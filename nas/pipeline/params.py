@@ -264,6 +264,13 @@ APART = {
     "fair_darts": ("pc_darts",),
 }
 RANDOM = "random"  # a genotype drawn from the space, without a search
+# What leaves no supernet that selection by perturbation can ask, and why
+UNASKED = {
+    RANDOM: "trains no supernet",
+    "gdas": "validates one operation an edge, without which nothing is left",
+    "snas": "validates one operation an edge, without which nothing is left",
+    "pc_darts": "lets channels pass by with its operations' weight, so that removing one would dim them too",
+}
 
 
 def _known_algorithm(name: str) -> str:
@@ -311,6 +318,12 @@ class Search(CellTraining):
     def found(self) -> dict[str, Searched]:
         """Each search by the name of the genotype that it finds."""
         return {searched.genotype(self.algorithms, self.seeds): searched for searched in self.searches()}
+
+
+class Select(Section):
+    searches: _list_of(str)
+    tune_epochs: Natural
+    batches: Count | None
 
 
 class Evaluate(CellTraining):
@@ -398,6 +411,7 @@ class Params(Section):
     spaces: dict[str, OwnSpace]
     search: Search
     algorithms: Algorithms
+    select: Select
     evaluate: Evaluate
     pretrain: dict[Backbone, Pretrain]
     slim: Slim
@@ -482,6 +496,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _selected(self) -> Self:
+        searches = {searched.key: searched for searched in self.search.searches()}
+        for i, key in enumerate(self.select.searches):
+            if key not in searches:
+                raise ValueError(f"select.searches[{i}]: {unknown('search', key, searches)}")
+            for part in searches[key].algorithm.split("+"):
+                if part in UNASKED:
+                    raise ValueError(f"select.searches[{i}]: {key} is not allowed: {part} {UNASKED[part]}")
+        return self
+
+    @model_validator(mode="after")
     def _names(self) -> Self:
         for name, path in own(OWN_GENOTYPES).items():
             if not _is_own_name(name):
@@ -519,6 +544,8 @@ class Params(Section):
             return self._unknown(label.base)
         if label.kind in ("epoch", "skips"):
             return self._unselected(genotype, label)
+        if label.kind == "perturbed":
+            return self._unperturbed(genotype, label.base)
         if label.root in spaces and label.kind != "random":
             return self._unsearched(genotype, label)
         random = [f"{space}_random_0" for space in self.search.spaces]
@@ -541,6 +568,17 @@ class Params(Section):
             return f"{genotype}: the search has {self.search.epochs} epochs"
         return None
 
+    def _unperturbed(self, genotype: str, name: str) -> str | None:
+        """Why no genotype is selected by perturbation from the search that finds `name`; None if there is one."""
+        if trouble := self._unknown(name):
+            return trouble
+        searched = self.search.found().get(name)
+        if searched is None or searched.algorithm == RANDOM:
+            return f"{genotype}: {name} comes of no search that left anything to select from"
+        if searched.key not in self.select.searches:
+            return f"{genotype} is a genotype that nothing selects: add {searched.key} to select.searches"
+        return None
+
     def _unsearched(self, genotype: str, label: Label) -> str:
         """What must be added for a search to find `genotype`, or what it is called."""
         s, by, seed = self.search, "", label.argument if label.kind == "seed" else ""
@@ -558,9 +596,9 @@ class Params(Section):
 
 
 def selected_from(genotype: str) -> str:
-    """The name without what it says of a selection, _epoch_NUMBER and _skips_NUMBER."""
+    """The name without what it says of a selection: _epoch_NUMBER, _skips_NUMBER, _perturbed."""
     label = Label.of(genotype)
-    return selected_from(label.base) if label.kind in ("epoch", "skips") else genotype
+    return selected_from(label.base) if label.kind in ("epoch", "skips", "perturbed") else genotype
 
 
 def load(path: str | Path = PATH) -> Params:

@@ -161,6 +161,41 @@ class Alphas(Row):
     weight: float
 
 
+# select
+
+
+class Selection(Metrics):
+    """The supernet with every choice made, top-1 in percent; of the genotype, its skip connections."""
+
+    valid_top1: float
+    skips_normal: int
+    skips_reduce: int
+    device: str
+
+
+class SelectionHistory(Row):
+    """After each round of choices and the tuning that follows."""
+
+    round: int
+    valid_top1: float
+
+
+class Choice(Row):
+    """Validation top-1 in percent, and loss, without an operation of an edge, or without an edge of that operation.
+
+    `removed` says which of the two; `chosen` is 1 for the operation that the edge is fixed to, and an edge that stays.
+    """
+
+    round: int
+    cell: str
+    removed: str
+    edge: str
+    operation: str
+    top1: float
+    loss: float
+    chosen: int
+
+
 # derive
 
 

@@ -16,6 +16,7 @@ FILES = (
     "results/evaluate/.gitkeep",  # what the report depends on is there before anything has run
     "results/gradcam/.gitkeep",
     "results/search/.gitkeep",
+    "results/select/.gitkeep",
     "results/slim/.gitkeep",
 )
 FOLDERS = ("presets", "stages")

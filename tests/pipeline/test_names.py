@@ -47,6 +47,9 @@ def test_what_is_no_key_is_refused(key: str) -> None:
         ("darts_by_pc_darts+smooth_darts_seed_1", ("darts_by_pc_darts+smooth_darts", "seed", "1")),
         ("darts_seed_1_epoch_20", ("darts_seed_1", "epoch", "20")),
         ("darts_epoch_20_skips_2", ("darts_epoch_20", "skips", "2")),
+        ("darts_perturbed", ("darts", "perturbed", "")),
+        ("darts_by_r_darts_seed_1_perturbed", ("darts_by_r_darts_seed_1", "perturbed", "")),
+        ("darts_perturbed_all_none", ("darts_perturbed", "all", "none")),
         ("efficientnetv2_all_mb_conv", ("efficientnetv2", "all", "mb_conv")),
         ("DARTS_V2_all_sep_conv_3x3", ("DARTS_V2", "all", "sep_conv_3x3")),
         ("darts_seed_1_all_none_all_a", ("darts_seed_1_all_none", "all", "a")),
@@ -60,6 +63,8 @@ def test_what_is_no_key_is_refused(key: str) -> None:
                 "_random_1",
                 "_all_a",
                 "x_all_",
+                "_perturbed",
+                "perturbed",
                 "DARTS_V2",
             )
         ),
@@ -74,7 +79,8 @@ def test_the_genotype_of_the_first_algorithm_and_seed_has_the_spaces_name() -> N
     algorithms, seeds = ["gdas", "darts"], [4, 0, 12]
     names = [Search("s", name, seed).genotype(algorithms, seeds) for name in algorithms for seed in seeds]
     assert names == ["s", "s_seed_0", "s_seed_12", "s_by_darts", "s_by_darts_seed_0", "s_by_darts_seed_12"]
-    assert {Label.of(f"{name}_epoch_3_all_none").root for name in names} == {"s"}
+    for made in ("epoch_3_all_none", "perturbed"):
+        assert {Label.of(f"{name}_{made}").root for name in names} == {"s"}
 
 
 def test_names_of_spaces_can_stand_in_keys() -> None:
@@ -89,7 +95,8 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     default = load(project.folder / "params.yaml").model_dump()
     project.set(
         pretrain={"resnet56": default["pretrain"]["vgg16_cifar"]},
-        search={"spaces": ["darts", "pibconv_f1.5"], "algorithms": ["gdas", "random"], "seeds": [3, 0]},
+        search={"spaces": ["darts", "pibconv_f1.5"], "algorithms": ["drnas+oles", "random"], "seeds": [3, 0]},
+        select={"searches": ["darts-drnas+oles-3", "pibconv_f1.5-drnas+oles-0"]},
         evaluate={"genotypes": ["DARTS_V2", "pibconv_f1.5_seed_0"], "layers": [2, 11], "seeds": [0, 5]},
         slim={
             "penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22],
@@ -106,6 +113,9 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     for search in (Search(s, a, n) for s in spaces for a in algorithms for n in seeds):
         outs = {search.results() / n for n in HISTORY + ("alphas.csv",)}
         expected[stage_name("search", *search)] = outs
+    for search in map(Search.of, params.select.searches):
+        names = ("genotype.json", *HISTORY, "choice.csv")
+        expected[f"select@{search.key}"] = {search.selection() / n for n in names}
     for network in params.evaluate.networks():
         outs = {network.model, *(network.results() / n for n in HISTORY)}
         expected[stage_name("evaluate", *network)] = outs
@@ -118,7 +128,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     for network in map(Network.of, params.gradcam.networks):
         outs = {network.gradcam() / n for n in ("metrics.json", "predictions.csv", "pictures")}
         expected[f"gradcam@{network.key}"] = outs
-    assert len(expected) == 8 + 8 + 2 + 10 + 1
+    assert len(expected) == 8 + 2 + 8 + 2 + 10 + 1
     assert {name: outs for name, outs in told.items() if "@" in name} == expected
     assert set(told) - set(expected) == {"code", "prepare", "derive", "complexity", "report"}
 

@@ -19,7 +19,7 @@ from nas.space.spaces import SPACES, SearchSpace
 from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
-SECTIONS = ("data", "search", "evaluate", "pretrain", "slim", "gradcam")
+SECTIONS = ("data", "search", "select", "evaluate", "pretrain", "slim", "gradcam")
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +120,8 @@ def test_networks_are_the_product_of_the_lists():
         ("search.flip", "True", True),
         ("search.learning_rate_min", "0.1", 0.1),
         ("gradcam.networks", "[]", []),
+        ("select.searches", "[pibconv-darts-0]", ["pibconv-darts-0"]),
+        ("select.tune_epochs", "0", 0),
         ("gradcam.classes", '["0", "yes"]', ["0", "yes"]),
         ("data.root", '"5"', "5"),
     ],
@@ -186,6 +188,8 @@ INTEGERS = {
     "algorithms.r_darts.window": 1,
     "algorithms.r_darts.watch_from": 1,
     "algorithms.oles.count": 1,
+    "select.tune_epochs": 0,
+    "select.batches": 1,
     "evaluate.channels": 1,
     "evaluate.epochs": 1,
     "evaluate.batch_size": 2,
@@ -202,7 +206,7 @@ INTEGERS = {
 }
 BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
 MAY_BE_NULL = (
-    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "gradcam.images"),
+    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "select.batches", "gradcam.images"),
     *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
@@ -532,6 +536,7 @@ def test_a_resized_crop_needs_streamed_images_and_a_size(section):
     ("key", "value", "twice"),
     [
         ("search.spaces", ["darts", "pibconv", "darts"], "darts"),
+        ("select.searches", ["darts-darts-0", "darts-darts-0"], "darts-darts-0"),
         ("evaluate.genotypes", ["darts", "darts"], "darts"),
         ("evaluate.layers", [2, 3, 3], "3"),
         ("evaluate.seeds", [0, 0], "0"),
@@ -544,7 +549,8 @@ def test_a_list_that_names_something_twice(key, value, twice):
 
 
 @pytest.mark.parametrize(
-    "key", ["search.spaces", "evaluate.genotypes", "evaluate.layers", "evaluate.seeds", "gradcam.classes"]
+    "key",
+    ["search.spaces", "select.searches", "evaluate.genotypes", "evaluate.layers", "evaluate.seeds", "gradcam.classes"],
 )
 @pytest.mark.parametrize("value", ["darts", 2, None])
 def test_what_is_no_list(key, value):
@@ -737,6 +743,38 @@ def test_what_can_be_selected_from_a_search():
     assert message("convnext_epoch_1") == "convnext is a space that no search runs in: add it to search.spaces"
 
 
+def test_what_can_be_selected_by_perturbation():
+    tree = read(DEFAULT)
+    tree["search"] |= {"algorithms": ["darts", "oles+darts_minus", "gdas", "pc_darts+drnas", "random"], "seeds": [0, 1]}
+    tree["select"]["searches"] = ["darts-darts-0", "pibconv-oles+darts_minus-1"]
+    good = ["darts_perturbed", "pibconv_by_oles+darts_minus_seed_1_perturbed", "darts_perturbed_all_mb_conv"]
+    tree["evaluate"]["genotypes"] += good
+    check(tree)
+
+    def message(name: str, section: str = "evaluate", key: str = "genotypes") -> str:
+        changed = tree | {section: tree[section] | {key: [name]}}
+        return told(lambda: check(changed)).removeprefix(f"params.yaml: {section}.{key}[0]: ")
+
+    adds = "is a genotype that nothing selects: add"
+    assert message("darts_seed_1_perturbed") == f"darts_seed_1_perturbed {adds} darts-darts-1 to select.searches"
+    assert message("pibconv_perturbed_all_mb_conv").endswith("add pibconv-darts-0 to select.searches")
+    nothing = "comes of no search that left anything to select from"
+    assert message("DARTS_V2_perturbed") == f"DARTS_V2_perturbed: DARTS_V2 {nothing}"
+    assert message("darts_by_random_perturbed") == f"darts_by_random_perturbed: darts_by_random {nothing}"
+    assert message("darts_random_0_perturbed") == f"darts_random_0_perturbed: darts_random_0 {nothing}"
+    assert message("darts_perturbed_epoch_1") == f"darts_perturbed_epoch_1: darts_perturbed {nothing}"
+    assert message("convnext_perturbed") == "convnext is a space that no search runs in: add it to search.spaces"
+    assert message("dart_perturbed").startswith("unknown genotype 'dart'; did you mean darts?")
+    for key, why in (
+        ("darts-gdas-0", "gdas validates one operation an edge, without which nothing is left"),
+        ("darts-pc_darts+drnas-1", "pc_darts lets channels pass by with its operations' weight, so that removing one"),
+        ("pibconv-random-0", "random trains no supernet"),
+    ):
+        assert message(key, "select", "searches").startswith(f"{key} is not allowed: {why}")
+    start = "unknown search 'darts-darts-2'; did you mean darts-darts-"
+    assert message("darts-darts-2", "select", "searches").startswith(start)
+
+
 def test_a_genotype_of_a_space_that_is_not_searched():
     tree = read(DEFAULT)
     tree["search"]["spaces"] = ["darts"]
@@ -768,7 +806,7 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, evaluate"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, select"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, pretrain, slim, gradcam)"
 
 

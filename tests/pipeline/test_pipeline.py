@@ -397,6 +397,7 @@ TRACED = {
     "code": [],
     "prepare": [],
     "search": ["darts", "0"],
+    "select": ["darts-darts-0"],
     "derive": [],
     "evaluate": ["DARTS_V2", "2", "0"],
     "complexity": [],
@@ -408,12 +409,21 @@ TRACED = {
 
 
 @pytest.fixture(scope="module")
-def traces(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    folder = tmp_path_factory.mktemp("traces")
-    shutil.copytree(finished.folder, folder / "project", symlinks=True)
-    project, found = Project(folder / "project"), {}
+def traced(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished project, where a genotype is to be selected by perturbation too."""
+    folder = tmp_path_factory.mktemp("traces") / "project"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    project = Project(folder)
+    project.set(select={"searches": TRACED["select"]})
+    project.repro("code")
+    return project
+
+
+@pytest.fixture(scope="module")
+def traces(traced: Project) -> dict[str, dict]:
+    project, found = traced, {}
     for stage, arguments in TRACED.items():
-        output = folder / f"{stage}.json"
+        output = project.folder.parent / f"{stage}.json"
         project.run(sys.executable, "-m", "tests.trace_stage", str(output), stage, *arguments)
         found[stage] = json.loads(output.read_text())
     return found
@@ -468,10 +478,11 @@ def names_alone(finished: Project) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [stage for stage in TRACED if stage != "code"])
 def test_a_stage_loads_no_module_that_its_fingerprint_lacks(
-    stage: str, finished: Project, traces: dict, names_alone: set[str]
+    stage: str, traced: Project, traces: dict, names_alone: set[str]
 ) -> None:
-    name = {"search": "/darts", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}.get(stage, "")
-    told = json.loads((finished.folder / f"results/code/{stage}{name}.json").read_text())
+    of_one = {"search": "/darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}
+    name = of_one.get(stage, "")
+    told = json.loads((traced.folder / f"results/code/{stage}{name}.json").read_text())
     loaded = set(traces[stage]["modules"])
     assert len(loaded) > 5 and f"stages.{stage}" in loaded
     assert loaded - set(told["modules"]) <= names_alone

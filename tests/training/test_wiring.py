@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 import stages.evaluate
 import stages.pretrain
 import stages.search
+import stages.select
 import stages.slim
 from nas.data.dataset import Prepared
 from nas.data.split import Split
@@ -32,6 +33,7 @@ from nas.training.context import Context
 MODEL = "vgg16_cifar"
 NAMES = {
     "search": "search@darts-darts-0",
+    "select": "select@darts-darts-0",
     "evaluate": "evaluate@DARTS_V2-3-0",
     "pretrain": f"pretrain@{MODEL}",
     "slim": f"slim@{MODEL}-0.05",
@@ -64,6 +66,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "alpha_betas": [0.9, 0.99],
         "alpha_weight_decay": 0.5,
     },
+    "select": {"tune_epochs": 2, "batches": 1},
     "evaluate": CELLS | {"auxiliary": 0.1, "drop_path": 0.5},
     "pretrain": TRAINING | {"width": 0.25, "cosine_epochs": 4},
     "slim": {
@@ -77,11 +80,12 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 SECTIONS = {
     "search": parameters.Search,
+    "select": parameters.Select,
     "evaluate": parameters.Evaluate,
     "pretrain": parameters.Pretrain,
     "slim": parameters.SlimRecipe,
 }
-LISTS = {"spaces", "algorithms", "genotypes", "seeds"}  # what is trained; a stage's arguments are of them
+LISTS = {"spaces", "algorithms", "searches", "genotypes", "seeds"}  # what is trained; a stage's arguments are of them
 # Of each algorithm's own parameters another value.
 OWN: dict[str, dict[str, Any]] = {
     "gdas": {"tau": 5.0, "tau_min": 0.5},
@@ -104,7 +108,9 @@ def base() -> dict:
     training = {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "gradient_clip": 5.0, "crop_padding": 2}
     cells = training | {"channels": 2, "learning_rate_min": 0.0, "cutout": 4}
     changes = {
-        "search": cells | {"layers": 3, "nodes": 1, "alpha_learning_rate": 0.05},
+        # Of the 12 images in each half two batches are full, which `select` validates on.
+        "search": cells | {"batch_size": 5, "layers": 3, "nodes": 1, "alpha_learning_rate": 0.05},
+        "select": {"tune_epochs": 1},
         "evaluate": cells | {"auxiliary": 0.4, "layers": [3]},
         "pretrain": {MODEL: training | {"width": 0.125, "cosine_epochs": None}},
         "slim": {"recipes": {MODEL: {"gate_epochs": 2, "gate_learning_rate": 10.0, "epochs": 2, "milestones": []}}},
@@ -143,6 +149,10 @@ def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
             case "search":
                 network, made = stages.search.build(context, Search("darts", algorithm, 0))
                 history = stages.search.train(context, network, made)
+            case "select":
+                named = Search("darts", algorithm, 0)
+                network, _ = stages.select.finished(context, named)
+                _, history = stages.select.choose(context, named)
             case "evaluate":
                 network, history = stages.evaluate.train(context, "DARTS_V2", 3)
             case "pretrain":
@@ -185,8 +195,8 @@ def test_no_parameter_is_missed() -> None:
 
 @pytest.mark.parametrize(("stage", "name"), CASES)
 def test_a_parameter_that_is_changed_changes_what_its_stage_leaves(stage, name, outcome, request) -> None:
-    if stage == "slim":
-        request.getfixturevalue("pretrained")
+    if begins_with := {"slim": "pretrained", "select": "searched"}.get(stage):
+        request.getfixturevalue(begins_with)
     tree, change = base(), CHANGES[stage][name]
     besides, value = change if isinstance(change, tuple) else ({}, change)
     section(tree, stage).update(besides)
