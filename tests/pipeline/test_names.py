@@ -95,8 +95,12 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     default = load(project.folder / "params.yaml").model_dump()
     project.set(
         pretrain={"resnet56": default["pretrain"]["vgg16_cifar"]},
-        search={"spaces": ["darts", "pibconv_f1.5"], "algorithms": ["drnas+oles", "random"], "seeds": [3, 0]},
-        select={"searches": ["darts-drnas+oles-3", "pibconv_f1.5-drnas+oles-0"]},
+        search={
+            "spaces": ["darts", "pibconv_f1.5"],
+            "algorithms": ["smooth_darts+darts_minus", "random"],
+            "seeds": [3, 0],
+        },
+        select={"searches": ["darts-smooth_darts+darts_minus-3", "pibconv_f1.5-smooth_darts+darts_minus-0"]},
         evaluate={"genotypes": ["DARTS_V2", "pibconv_f1.5_seed_0"], "layers": [2, 11], "seeds": [0, 5]},
         slim={
             "penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22],

@@ -745,7 +745,7 @@ def test_what_can_be_selected_from_a_search():
 
 def test_what_can_be_selected_by_perturbation():
     tree = read(DEFAULT)
-    tree["search"] |= {"algorithms": ["darts", "oles+darts_minus", "gdas", "pc_darts+drnas", "random"], "seeds": [0, 1]}
+    tree["search"] |= {"algorithms": ["darts", "oles+darts_minus", "gdas", "pc_darts+snas", "random"], "seeds": [0, 1]}
     tree["select"]["searches"] = ["darts-darts-0", "pibconv-oles+darts_minus-1"]
     good = ["darts_perturbed", "pibconv_by_oles+darts_minus_seed_1_perturbed", "darts_perturbed_all_mb_conv"]
     tree["evaluate"]["genotypes"] += good
@@ -767,7 +767,7 @@ def test_what_can_be_selected_by_perturbation():
     assert message("dart_perturbed").startswith("unknown genotype 'dart'; did you mean darts?")
     for key, why in (
         ("darts-gdas-0", "gdas validates one operation an edge, without which nothing is left"),
-        ("darts-pc_darts+drnas-1", "pc_darts lets channels pass by with its operations' weight, so that removing one"),
+        ("darts-pc_darts+snas-1", "pc_darts lets channels pass by with its operations' weight, so that removing one"),
         ("pibconv-random-0", "random trains no supernet"),
     ):
         assert message(key, "select", "searches").startswith(f"{key} is not allowed: {why}")
@@ -807,7 +807,8 @@ def test_an_unknown_key(key, near):
 
 def test_an_unknown_key_that_is_like_no_other():
     known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, select"
-    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, pretrain, slim, gradcam)"
+    rest = "evaluate, pretrain, slim, gradcam"
+    assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, {rest})"
 
 
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 2.5])
