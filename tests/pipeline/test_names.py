@@ -92,7 +92,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     project = make_project(tmp_path / "project")
-    default = load(project.folder / "params.yaml").model_dump()
+    default, added = load(project.folder / "params.yaml").model_dump(), "smooth_darts+darts_minus"
     project.set(
         pretrain={"resnet56": default["pretrain"]["vgg16_cifar"]},
         search={
@@ -100,7 +100,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
             "algorithms": ["smooth_darts+darts_minus", "random"],
             "seeds": [3, 0],
         },
-        select={"searches": ["darts-smooth_darts+darts_minus-3", "pibconv_f1.5-smooth_darts+darts_minus-0"]},
+        select={"searches": [f"darts-{added}-3", f"pibconv_f1.5-{added}-0"]},
         evaluate={"genotypes": ["DARTS_V2", "pibconv_f1.5_seed_0"], "layers": [2, 11], "seeds": [0, 5]},
         slim={
             "penalties": [0.0, 1e-3, 1e-05, 1.5, 1e22],
