@@ -19,7 +19,8 @@ def _described(data: Data) -> str:
 
 def in_use(params: Params) -> dict:
     """Those parameters of the searches that any of their algorithms heeds, the spaces apart."""
-    s, own = params.search, {}
+    s = params.search
+    own: dict[str, object] = {}
     for name in s.algorithms:
         own |= {f"{name}.{key}": value for key, value in params.algorithms.of(name).items()}
     drawn = set(s.algorithms) == {RANDOM}

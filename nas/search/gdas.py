@@ -4,6 +4,8 @@ One operation an edge is drawn for every batch (eq. 3 to 5), and only what was d
 step moves the weights before α (algorithm 1), and operations that were not drawn are left alone.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ class Gdas(Algorithm):
         super().begin(epoch, epochs)
         self.temperature = self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
 
-    def mixtures(self, alphas: list[Tensor], phase: Phase) -> list[Mixture]:
+    def mixtures(self, alphas: Sequence[Tensor], phase: Phase) -> list[Mixture]:
         """Draws; a validation takes each edge's strongest operation other than none."""
         if phase == "valid":
             weights = [strongest(each, self.operations) for each in alphas]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
 
 from nas.data import sharing
 from nas.data.batches import Batches
@@ -111,9 +112,10 @@ def search(
     weights, alphas = supernet.weights(), [*supernet.alphas(), *algorithm.parameters()]
     optimizer = recipe.optimizer(weights.values())
     alpha_optimizer = alpha_recipe.optimizer(alphas)
-    parts = {"supernet": supernet, "optimizer": optimizer, "alpha_optimizer": alpha_optimizer, "algorithm": algorithm}
+    parts: dict[str, nn.Module | Optimizer] = {"supernet": supernet, "algorithm": algorithm}
+    parts |= {"optimizer": optimizer, "alpha_optimizer": alpha_optimizer}
     checkpoint = Checkpoint(name, key, **parts) if key else None
-    losses = [functional_loss(supernet, precision, algorithm) for precision in (recipe.precision, 32)]
+    loss, float32_loss = (functional_loss(supernet, precision, algorithm) for precision in (recipe.precision, 32))
     start = weight_rows(supernet.space.operations, _scores(supernet, algorithm), 0)
 
     def alpha_step(step: Step) -> None:
@@ -135,7 +137,7 @@ def search(
         meter = Meter()
         # Halves of an odd number differ by an image, which can be a batch more.
         for batches in zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False):
-            step = Step(*losses, weights, alphas, *batches, optimizer, recipe)
+            step = Step(loss, float32_loss, weights, alphas, *batches, optimizer, recipe)
             if not algorithm.weights_first:
                 alpha_step(step)
             _weights_step(supernet, algorithm, step, meter)

@@ -5,6 +5,8 @@ Skip connections win where operations with weights have overfitted the weights' 
 training once their gradients on the two halves no longer point the same way, while α and the others go on.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,8 @@ class Oles(Algorithm):
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
         # A skip connection of stride 2 has weights, but is none of the operations that it stands against.
-        modules, operations = dict(supernet.named_modules()), {}
+        modules = dict(supernet.named_modules())
+        operations: dict[str, list[str]] = {}
         for name in supernet.weights():
             edge, inside, rest = name.partition(".operations.")
             path = f"{edge}{inside}{rest.split('.')[0]}"
@@ -50,7 +53,7 @@ class Oles(Algorithm):
     def begin(self, epoch: int, epochs: int) -> None:
         super().begin(epoch, epochs)
         # Read here, and what stops when some do: at every step a GPU would have to wait.
-        self.left_alone, self.passed = self.stopped.tolist(), self.steps.item()
+        self.left_alone, self.passed = self.get_buffer("stopped").tolist(), self.get_buffer("steps").item()
 
     def gradients(self, step: Step) -> list[Tensor]:
         """Those of first order; the same pass tells the operations' gradients on α's half."""
@@ -63,21 +66,23 @@ class Oles(Algorithm):
     def weights_gradients(self, step: Step, gradients: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
         gradients = super().weights_gradients(step, gradients)
         if not self.rests:
-            self.sums += self._matching(gradients)
+            stopped, sums = self.get_buffer("stopped"), self.get_buffer("sums")
+            sums += self._matching(gradients)
             self.passed += 1
             if self.passed == self.count:
-                self.stopped |= self.sums / self.count < self.patience
-                self.left_alone, self.passed = self.stopped.tolist(), 0
-                self.sums.zero_()
-            self.steps.fill_(self.passed)
+                stopped |= sums / self.count < self.patience
+                self.left_alone, self.passed = stopped.tolist(), 0
+                sums.zero_()
+            self.get_buffer("steps").fill_(self.passed)
         alone = {name for name, operation in self.operation_of.items() if self.left_alone[operation]}
         return {name: None if name in alone else gradient for name, gradient in gradients.items()}
 
     def _matching(self, gradients: dict[str, Tensor | None]) -> Tensor:
         """Of each operation, the cosine between its gradients on the two halves."""
+        sums = torch.zeros_like(self.get_buffer("sums"))
         if not self.operation_of:
-            return torch.zeros_like(self.sums)
-        pairs = [(gradients[name], self.on_alphas_half[name]) for name in self.operation_of]
+            return sums
+        pairs = [(cast("Tensor", gradients[name]), self.on_alphas_half[name]) for name in self.operation_of]
         products = torch.stack([torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in pairs])
-        both, *squares = products.new_zeros(len(self.sums), 3).index_add(0, self.index, products).unbind(1)
+        both, *squares = products.new_zeros(len(sums), 3).index_add(0, self.index, products).unbind(1)
         return both / (squares[0] * squares[1]).sqrt().clamp(min=1e-12)
