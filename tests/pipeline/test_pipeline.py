@@ -396,7 +396,7 @@ def test_what_came_with_git_runs_no_more_when_a_change_is_taken_back(finished: P
 TRACED = {
     "code": [],
     "prepare": [],
-    "search": ["darts", "0"],
+    "search": ["darts", "darts", "0"],
     "select": ["darts-darts-0"],
     "derive": [],
     "evaluate": ["DARTS_V2", "2", "0"],
@@ -480,7 +480,7 @@ def names_alone(finished: Project) -> set[str]:
 def test_a_stage_loads_no_module_that_its_fingerprint_lacks(
     stage: str, traced: Project, traces: dict, names_alone: set[str]
 ) -> None:
-    of_one = {"search": "/darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}
+    of_one = {"search": "/darts-darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}
     name = of_one.get(stage, "")
     told = json.loads((traced.folder / f"results/code/{stage}{name}.json").read_text())
     loaded = set(traces[stage]["modules"])
