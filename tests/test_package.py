@@ -153,7 +153,7 @@ def test_a_new_project_has_all_that_the_pipeline_needs_and_no_library(project: P
 @pytest.mark.slow
 def test_a_new_project_takes_a_preset(tmp_path: Path) -> None:
     create(tmp_path / "mine", "gdas")
-    assert "algorithm: gdas" in (tmp_path / "mine/params.yaml").read_text()
+    assert "- gdas" in (tmp_path / "mine/params.yaml").read_text()
     with pytest.raises(UserError, match="unknown preset 'gdass'; did you mean gdas?"):
         create(tmp_path / "other", "gdass")
     assert not (tmp_path / "other").exists()
