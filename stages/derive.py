@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nas.pipeline.errors import UserError
-from nas.pipeline.names import DRAWINGS, GENOTYPES, OWN_GENOTYPES, PREFERENCE, Label, Search, genotype_file, stage_name
+from nas.pipeline.names import (
+    DRAWINGS,
+    GENOTYPES,
+    OWN_GENOTYPES,
+    PREFERENCE,
+    Label,
+    Search,
+    genotype_file,
+    selection,
+    stage_name,
+)
 from nas.pipeline.params import RANDOM, Params
 from nas.pipeline.stage import run
 
@@ -79,11 +89,8 @@ def selected(name: str, params: Params) -> Genotype:
     from nas.pipeline.records import SearchHistory
     from nas.space.genotypes import derive_from_weights, with_fewer_skips
 
-    label, asked = Label.of(name), {}
-    while label.kind in ("epoch", "skips"):
-        asked[label.kind] = int(label.argument)
-        label = Label.of(label.base)
-    searched = params.search.found()[label.name]
+    found, pairs = selection(name)
+    searched, asked = params.search.found()[found], dict(pairs)
     if asked.get("epoch", 0) > (last := len(SearchHistory.read(searched.results() / "history.csv"))):
         raise UserError(f"evaluate.genotypes: {name}: that search ended after epoch {last}")
     weights = read_weights(searched, asked.get("epoch"))

@@ -186,6 +186,15 @@ class Label(NamedTuple):
         return Label.of(self.base).root if self.kind else self.base
 
 
+def selection(name: str) -> tuple[str, list[tuple[str, int]]]:
+    """A genotype's name without what its end says of a selection, and that: ("epoch" or "skips", number), …."""
+    label, asked = Label.of(name), []
+    while label.kind in ("epoch", "skips"):
+        asked.append((label.kind, int(label.argument)))
+        name, label = label.base, Label.of(label.base)
+    return name, asked
+
+
 def _parts(key: str, pattern: str) -> tuple[str, ...]:
     match = re.fullmatch(pattern, key)
     if not match:

@@ -19,7 +19,7 @@ from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
-from nas.pipeline.names import DATA, OWN_GENOTYPES, Label, Network, Slimmed, spelled
+from nas.pipeline.names import DATA, OWN_GENOTYPES, Label, Network, Slimmed, selection, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
 from nas.space.notation import own, read
@@ -543,7 +543,7 @@ class Params(Section):
                 return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"
             return self._unknown(label.base)
         if label.kind in ("epoch", "skips"):
-            return self._unselected(genotype, label)
+            return self._unselected(genotype)
         if label.kind == "perturbed":
             return self._unperturbed(genotype, label.base)
         if label.root in spaces and label.kind != "random":
@@ -551,32 +551,34 @@ class Params(Section):
         random = [f"{space}_random_0" for space in self.search.spaces]
         return unknown("genotype", genotype, known + random)
 
-    def _unselected(self, genotype: str, label: Label) -> str | None:
+    def _unselected(self, genotype: str) -> str | None:
         """Why nothing can be selected so; None if it can: at an epoch, with at most so many skips, of a search."""
-        name, asked = genotype, {}
-        while label.kind in ("epoch", "skips"):
-            if label.kind in asked:
-                return f"{genotype}: names {label.kind} twice"
-            asked[label.kind], name = int(label.argument), label.base
-            label = Label.of(name)
-        if trouble := self._unknown(name):
+        name, asked = selection(genotype)
+        for i, (kind, _) in enumerate(asked):
+            if kind in dict(asked[:i]):
+                return f"{genotype}: names {kind} twice"
+        if trouble := self._unasked(genotype, name):
             return trouble
-        searched = self.search.found().get(name)
-        if searched is None or searched.algorithm == RANDOM:
-            return f"{genotype}: {name} comes of no search that left anything to select from"
-        if asked.get("epoch", 0) > self.search.epochs:
+        if dict(asked).get("epoch", 0) > self.search.epochs:
             return f"{genotype}: the search has {self.search.epochs} epochs"
         return None
 
     def _unperturbed(self, genotype: str, name: str) -> str | None:
         """Why no genotype is selected by perturbation from the search that finds `name`; None if there is one."""
+        if trouble := self._unasked(genotype, name):
+            return trouble
+        key = self.search.found()[name].key
+        if key not in self.select.searches:
+            return f"{genotype} is a genotype that nothing selects: add {key} to select.searches"
+        return None
+
+    def _unasked(self, genotype: str, name: str) -> str | None:
+        """Why `genotype` cannot be selected from what finds `name`; None if that is a search that trains something."""
         if trouble := self._unknown(name):
             return trouble
         searched = self.search.found().get(name)
         if searched is None or searched.algorithm == RANDOM:
             return f"{genotype}: {name} comes of no search that left anything to select from"
-        if searched.key not in self.select.searches:
-            return f"{genotype} is a genotype that nothing selects: add {searched.key} to select.searches"
         return None
 
     def _unsearched(self, genotype: str, label: Label) -> str:

@@ -139,6 +139,14 @@ class Report:
     folder: Path
     charts: dict[str, Mapping] = field(default_factory=dict)
 
+    def drawn(self, space: str, layers: int) -> list[Mapping]:
+        """The rows of `evaluated` of genotypes drawn from `space`, of so many layers."""
+        searches = self.contents.searches.items()
+        by_search = {name for name, found in searches if found.space == space and found.algorithm == RANDOM}
+        rows = [row for row in self.evaluated if row["layers"] == layers]
+        by_name = [row for row in rows if Label.of(row["genotype"])[:2] == (space, "random")]
+        return by_name + [row for row in rows if row["genotype"] in by_search]
+
 
 def listed(devices: Iterable[str]) -> str:
     """``cpu and cuda``."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from nas.pipeline.names import Label, Search, genotype_file
+from nas.pipeline.names import Search, genotype_file
 from nas.pipeline.params import RANDOM
 from nas.pipeline.records import MeasuredHistory, Repeatability, SearchHistory
 from nas.report.contents import Report
@@ -19,15 +19,16 @@ def section(report: Report) -> str:
     if len(algorithms) < 2:
         return ""
     spaces = list(dict.fromkeys(searched.space for searched in report.contents.searches.values()))
-    parts = [_space(report, space, algorithms) for space in spaces]
-    return render("algorithms", spaces=parts, level=LEVEL, recipe=_recipe(report))
+    repeats = Repeatability.read(report.results / "preference" / "repeatability.csv")
+    agreement = repeats.set_index(["space", "algorithm", "cell"])["agreement"].to_dict()
+    parts = [_space(report, space, algorithms, agreement) for space in spaces]
+    recipe = report.contents.evaluation(report.evaluated) if report.evaluated else ""
+    return render("algorithms", spaces=parts, level=LEVEL, recipe=recipe)
 
 
-def _recipe(report: Report) -> str:
-    return report.contents.evaluation(report.evaluated) if report.evaluated else ""
-
-
-def _space(report: Report, space: str, algorithms: Sequence[str]) -> dict:
+def _space(
+    report: Report, space: str, algorithms: Sequence[str], agreement: Mapping[tuple[str, str, str], float]
+) -> dict:
     """Draw the figure of a space; return what its subsection tells."""
     searches = {
         algorithm: {
@@ -45,8 +46,17 @@ def _space(report: Report, space: str, algorithms: Sequence[str]) -> dict:
     plot_algorithms(histories, report.folder / f"algorithms-{space}.png")
     return {
         "name": space,
-        "rows": [_searched(report, algorithm, searches[algorithm], histories[algorithm]) for algorithm in histories],
-        "tables": [_accuracies(report, space, layers, searches) for layers in _depths(report)],
+        "rows": [
+            (
+                *_searched(report, algorithm, searches[algorithm], rows),
+                *(_percent(agreement.get((space, algorithm, cell))) for cell in CELLS),
+            )
+            for algorithm, rows in histories.items()
+        ],
+        "tables": [
+            _accuracies(report, space, layers, searches)
+            for layers in sorted({row["layers"] for row in report.evaluated})
+        ],
     }
 
 
@@ -62,28 +72,21 @@ def _searched(
     """A line of what the searches of one algorithm ended with, means over their seeds."""
     genotypes = [load(genotype_file(name, report.results)) for name in searches]
     skips = [genotype.skips() for genotype in genotypes]
-    repeats = Repeatability.read(report.results / "preference" / "repeatability.csv")
-    told = repeats[repeats["algorithm"] == algorithm]
-    told = told[told["space"] == next(iter(searches.values())).space].set_index("cell")["agreement"]
     return (
         algorithm,
         len(searches),
         f"{mean(len(rows) for rows in histories):g}",
         f"{mean(rows[-1]['valid_top1'] for rows in histories):.2f}",
         *(f"{mean(each[f'skips_{cell}'] for each in skips):.1f}" for cell in CELLS),
-        *(f"{100 * told[cell]:.0f} %" if cell in told else "–" for cell in CELLS),
     )
-
-
-def _depths(report: Report) -> list[int]:
-    return sorted({row["layers"] for row in report.evaluated})
 
 
 def _accuracies(report: Report, space: str, layers: int, searches: Mapping[str, Mapping[str, Search]]) -> dict:
     """What the genotypes found are worth at a number of layers, an accuracy each, beside those drawn at random."""
     rows = {row["genotype"]: row["accuracy"] for row in report.evaluated if row["layers"] == layers}
     found = {name: [rows[genotype] for genotype in each if genotype in rows] for name, each in searches.items()}
-    drawn = [a for name, a in rows.items() if Label.of(name)[:2] == (space, "random")] + found.pop(RANDOM, [])
+    found.pop(RANDOM, None)
+    drawn = [row["accuracy"] for row in report.drawn(space, layers)]
     compared = {name: each for name, each in found.items() if min(len(each), len(drawn)) > 1}
     chances = holm({name: welch(each, drawn) for name, each in compared.items()})
     lines = [
@@ -97,11 +100,15 @@ def _accuracies(report: Report, space: str, layers: int, searches: Mapping[str, 
     ]
     if drawn:
         lines.append((RANDOM, len(drawn), _mean(drawn), f"{max(drawn):.2f}", "–", "–"))
-    return {"layers": layers, "rows": lines, "compared": len(chances)}
+    return {"layers": layers, "rows": lines}
 
 
 def _mean(accuracies: Sequence[float]) -> str:
     return f"{mean(accuracies):.2f}" + (f" ± {stdev(accuracies):.2f}" if len(accuracies) > 1 else "")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _verdict(chance: float) -> str:

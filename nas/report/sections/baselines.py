@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 
 from nas.pipeline.names import Label
-from nas.pipeline.params import RANDOM, selected_from
+from nas.pipeline.params import selected_from
 from nas.report.contents import Report
 from nas.report.intervals import told_apart
 from nas.report.render import accuracy, interval, render
@@ -15,7 +15,7 @@ def found_or_random(report: Report) -> str:
     rows, verdicts = [], []
     for row in report.evaluated:
         searched = report.contents.trained.get(selected_from(row["genotype"]))
-        others = _drawn(report, row, searched.space) if searched else []
+        others = report.drawn(searched.space, row["layers"]) if searched else []
         if not searched or not others:
             continue
         drawn = [other["accuracy"] for other in others]
@@ -76,14 +76,6 @@ def single_blocks(report: Report) -> str:
         recipe=report.contents.evaluation(report.evaluated),
         trained_once=all(len(row["seeds"]) == 1 for row in report.evaluated),
     )
-
-
-def _drawn(report: Report, row: Mapping, space: str) -> list[Mapping]:
-    """The networks of genotypes drawn from `space`, with as many layers as `row`."""
-    searches = report.contents.searches.items()
-    drawn = {name for name, searched in searches if searched.space == space and searched.algorithm == RANDOM}
-    found = [each for each in report.evaluated if each["layers"] == row["layers"] and each["genotype"] in drawn]
-    return _alike(report, row, space, "random") + found
 
 
 def _alike(report: Report, row: Mapping, base: str, kind: str) -> list[Mapping]:
