@@ -22,13 +22,12 @@ def seeded_as(searched: Search) -> str:
 def draw(params: Params, searched: Search) -> None:
     """The baseline: softmax weights of random α, from which `derive` reads a genotype like any other."""
     from nas.pipeline.records import Alphas, Drawn, DrawnHistory
-    from nas.space.genotypes import random_genotype, random_weights, weight_rows
+    from nas.space.genotypes import derive_from_weights, random_weights, weight_rows
 
-    name = f"{params.seed}/{seeded_as(searched)}"
-    drawn = (space := params.space(searched.space), params.search.nodes, name)
-    skips, results = random_genotype(*drawn).skips(), searched.results()
-    rows = weight_rows(space.operations, space.of_all(random_weights(*drawn)), epoch=0)
-    Alphas.write(results / "alphas.csv", rows)
+    space, results = params.space(searched.space), searched.results()
+    weights = space.of_all(random_weights(space, params.search.nodes, f"{params.seed}/{seeded_as(searched)}"))
+    skips = derive_from_weights(space.operations, weights).skips()
+    Alphas.write(results / "alphas.csv", weight_rows(space.operations, weights, epoch=0))
     DrawnHistory.write(results / "history.csv", [{"epoch": 0, "valid_top1": None} | skips])
     Drawn(**skips).write(results / "metrics.json")
 

@@ -173,7 +173,7 @@ def test_the_code_of_a_project_is_looked_at_each_time(project: Project) -> None:
     project.set(**TINY)
     assert "code" in project.repro("prepare")
     assert project.repro("prepare") == ["code"]
-    search = "results/code/search/darts.json"
+    search = "results/code/search/darts-darts.json"
     here = (project.folder / search).read_text()
     library = project.folder.parent / "library"
     shutil.copytree(ROOT / "nas", library / "nas", ignore=shutil.ignore_patterns("__pycache__"))

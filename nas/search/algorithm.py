@@ -7,6 +7,7 @@ holds one subclass and overrides what its paper changes. Names joined by + are o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import get_annotations
 from typing import Any, ClassVar, Literal
 
@@ -150,6 +151,22 @@ class Algorithm(nn.Module):
         return None
 
 
+class Cooled(Algorithm):
+    """An algorithm whose draws have a temperature τ, which falls linearly over the epochs from `tau` to `tau_min`."""
+
+    tau: float
+    tau_min: float
+
+    def prepare(self, supernet: Supernet) -> None:
+        super().prepare(supernet)
+        self.operations = supernet.space.columns
+        self.temperature = self.tau
+
+    def begin(self, epoch: int, epochs: int) -> None:
+        super().begin(epoch, epochs)
+        self.temperature = self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
+
+
 def first_order(
     loss: Loss, weights: Mapping[str, Tensor], alphas: Sequence[Tensor], alpha_batch: Batch
 ) -> list[Tensor]:
@@ -165,18 +182,18 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> Algorithm:
     Raises
     ------
     UserError
-        If there is no such algorithm, or parts of it do not go together.
+        If there is no such algorithm.
     """
     parts = sorted([_class(part) for part in name.split("+")], key=lambda part: -part.added)
-    try:
-        made = type(name, tuple(parts), {}) if len(parts) > 1 else parts[0]
-    except TypeError as error:
-        raise UserError(f"{name}: these algorithms do not go together ({error})") from None
+    made = type(name, tuple(parts), {}) if len(parts) > 1 else parts[0]
     return made(**parameters or {})
 
 
 def _class(name: str) -> type[Algorithm]:
     """The one subclass of `Algorithm` that the file ``nas.search.NAME`` holds."""
-    module = import_module(f"nas.search.{name}")
-    classes = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Algorithm)]
-    return next(each for each in classes if each.__module__ == module.__name__)
+    module = import_module(path) if find_spec(path := f"nas.search.{name}") else None
+    classes = [each for each in vars(module).values() if isinstance(each, type)] if module else []
+    own = [each for each in classes if issubclass(each, Algorithm) and each.__module__ == path]
+    if len(own) != 1:
+        raise UserError(f"{name}: there is no such search algorithm")
+    return own[0]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nas.networks.supernet import Mixture, Supernet, strongest
-from nas.search.algorithm import Algorithm, Phase
+from nas.networks.supernet import Mixture, strongest
+from nas.search.algorithm import Cooled, Phase
 
 
-class Gdas(Algorithm):
+class Gdas(Cooled):
     """GDAS.
 
     Parameters
@@ -27,15 +27,6 @@ class Gdas(Algorithm):
 
     tau: float = 10.0
     tau_min: float = 0.1
-
-    def prepare(self, supernet: Supernet) -> None:
-        super().prepare(supernet)
-        self.operations = supernet.space.columns
-        self.temperature = self.tau
-
-    def begin(self, epoch: int, epochs: int) -> None:
-        super().begin(epoch, epochs)
-        self.temperature = self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
 
     def mixtures(self, alphas: Sequence[Tensor], phase: Phase) -> list[Mixture]:
         """Draws; a validation takes each edge's strongest operation other than none."""

@@ -5,6 +5,7 @@ The step stands here, once, for every algorithm.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
 from nas.training.loop import Meter, clip, cross_entropy, evaluate, run_epochs
-from nas.training.optim import Adam
+from nas.training.optim import SGD, Adam
 from nas.training.recipe import Recipe
 
 SETTLING = 50  # batches, of which batch norm's statistics are taken before a validation
@@ -170,19 +171,34 @@ def search(
 
 def _weights_step(supernet: Supernet, algorithm: Algorithm, step: Step, meter: Meter) -> None:
     algorithm.before_weights(step)
-    images, labels = step.weights_batch
     fixed = [alphas.detach() for alphas in supernet.alphas()]  # α wants no gradient
-    with autocast(images.device, step.recipe.precision):
-        logits = supernet(images, algorithm.mixtures(fixed, "weights"))
+    mixtures, heed = algorithm.mixtures(fixed, "weights"), partial(algorithm.weights_gradients, step)
+    move_weights(supernet, step.weights, mixtures, step.weights_batch, step.recipe, step.optimizer, meter, heed)
+
+
+def move_weights(
+    supernet: Supernet,
+    weights: Mapping[str, nn.Parameter],
+    mixtures: Sequence[Mixture],
+    batch: Batch,
+    recipe: Recipe,
+    optimizer: SGD,
+    meter: Meter,
+    heed: Callable[[dict[str, Tensor | None]], dict[str, Tensor | None]] = lambda gradients: gradients,
+) -> None:
+    """A step of the weights, by name, with these mixtures; they follow what `heed` makes of their gradients."""
+    images, labels = batch
+    with autocast(images.device, recipe.precision):
+        logits = supernet(images, mixtures)
         loss = cross_entropy(logits, labels)
-    # An operation that was not drawn has no gradient, and this step leaves it alone.
-    values = list(step.weights.values())
+    # An operation that was not computed has no gradient, and this step leaves it alone.
+    values = list(weights.values())
     found = sharing.mean(torch.autograd.grad(loss, values, allow_unused=True))
-    gradients = algorithm.weights_gradients(step, dict(zip(step.weights, found, strict=True)))
-    for name, weight in step.weights.items():
+    gradients = heed(dict(zip(weights, found, strict=True)))
+    for name, weight in weights.items():
         weight.grad = gradients[name]
-    clip(values, step.recipe)
-    step.optimizer.step()
+    clip(values, recipe)
+    optimizer.step()
     meter.add(loss.detach(), logits, labels)
 
 

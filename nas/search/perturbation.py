@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.data import sharing
 from nas.data.batches import Batches
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Batch
+from nas.search.loop import move_weights
 from nas.space.genotypes import CELLS, Genotype, edges
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast, seed_for
-from nas.training.loop import Meter, clip, cross_entropy, run_epochs
+from nas.training.loop import Meter, cross_entropy, run_epochs
 from nas.training.optim import SGD
 from nas.training.recipe import Recipe
 
@@ -243,16 +243,7 @@ def tune(
 ) -> float:
     """Train the weights on `batches` of (images, labels), with mixtures that stay; the mean loss."""
     supernet.train()
-    meter, weights = Meter(), list(supernet.weights().values())
-    for images, labels in batches:
-        with autocast(images.device, recipe.precision):
-            logits = supernet(images, mixtures)
-            loss = cross_entropy(logits, labels)
-        # What fixed edges do not compute has no gradient, and is left alone.
-        gradients = sharing.mean(torch.autograd.grad(loss, weights, allow_unused=True))
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        clip(weights, recipe)
-        optimizer.step()
-        meter.add(loss.detach(), logits, labels)
+    meter, weights = Meter(), supernet.weights()
+    for batch in batches:
+        move_weights(supernet, weights, mixtures, batch, recipe, optimizer, meter)
     return meter.means()[0]

@@ -6,11 +6,11 @@ with Gumbel noise g, whose gradient reaches every α. As τ falls, samples come 
 
 from torch import Tensor, nn
 
-from nas.networks.supernet import Mixture, Supernet, strongest
-from nas.search.algorithm import Algorithm, Phase
+from nas.networks.supernet import Mixture, strongest
+from nas.search.algorithm import Cooled, Phase
 
 
-class Snas(Algorithm):
+class Snas(Cooled):
     """SNAS.
 
     Parameters
@@ -21,15 +21,6 @@ class Snas(Algorithm):
 
     tau: float = 1.0
     tau_min: float = 0.1
-
-    def prepare(self, supernet: Supernet) -> None:
-        super().prepare(supernet)
-        self.operations = supernet.space.columns
-        self.temperature = self.tau
-
-    def begin(self, epoch: int, epochs: int) -> None:
-        super().begin(epoch, epochs)
-        self.temperature = self.tau + (self.tau_min - self.tau) * epoch / max(epochs - 1, 1)
 
     def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
         """A sample; a validation takes each edge's strongest operation other than none."""

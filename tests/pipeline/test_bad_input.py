@@ -213,7 +213,7 @@ def test_what_a_failing_stage_cost_comes_back_with_the_parameters(finished, copy
 )
 def test_parameters(changes, message, project, run_stage):
     project.set(**changes)
-    assert run_stage("search", "darts", 0).startswith(f"params.yaml: {message}")
+    assert run_stage("search", "darts", "darts", 0).startswith(f"params.yaml: {message}")
 
 
 @pytest.mark.parametrize("stage", ["prepare", "derive", "complexity", "report", "evaluate", "gradcam", "search"])
@@ -233,7 +233,9 @@ def test_parameters_that_are_not_there(project, run_stage):
     assert run_stage("report") == "params.yaml: not found; run in the project's folder, where params.yaml lies"
 
 
-@pytest.mark.parametrize("stage", [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]])
+@pytest.mark.parametrize(
+    "stage", [["search", "darts", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]]
+)
 def test_a_gpu_that_is_not_there(stage, project, run_stage, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     project.set(device="cuda")
@@ -245,7 +247,7 @@ def test_more_memory_than_there_is(project, run_stage):
     for padding in (10**6, 10**9):
         project.set(search={"crop_padding": padding})
         message = "out of memory; lower batch_size, channels, layers or crop_padding; of many images set "
-        assert run_stage("search", "darts", 0).startswith(message)
+        assert run_stage("search", "darts", "darts", 0).startswith(message)
 
 
 def test_more_memory_than_there_is_to_read_pictures(run_stage, monkeypatch):
@@ -257,7 +259,7 @@ def test_more_memory_than_there_is_to_read_pictures(run_stage, monkeypatch):
     assert run_stage("prepare") == f"out of memory; {advice}"
 
 
-@pytest.mark.parametrize("stage", [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0]])
+@pytest.mark.parametrize("stage", [["search", "darts", "darts", 0], ["evaluate", "DARTS_V2", 2, 0]])
 def test_images_too_small_for_the_stem(stage, project, run_stage):
     project.set(**{stage[0]: {"stem": "imagenet"}})
     line = run_stage(*stage)
@@ -266,7 +268,7 @@ def test_images_too_small_for_the_stem(stage, project, run_stage):
 
 def test_a_search_that_diverges(project, run_stage):
     project.set(search={"learning_rate": 1e30, "gradient_clip": 1e30})
-    line = run_stage("search", "darts", 0)
+    line = run_stage("search", "darts", "darts", 0)
     assert line == "train_loss is not finite in epoch 1: training diverged; lower the learning rate"
 
 
@@ -276,7 +278,7 @@ def test_a_search_that_diverges(project, run_stage):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (["search"], "takes 2 arguments, not 0; usage: python -m stages.search SPACE SEED"),
+        (["search"], "takes 3 arguments, not 0; usage: python -m stages.search SPACE ALGORITHM SEED"),
         (["pretrain"], "takes 1 argument, not 0; usage: python -m stages.pretrain MODEL"),
         (["slim", "vgg16_cifar", "much"], "penalty: much is not allowed: must be a number"),
         (["pretrain", "vgg"], "unknown backbone 'vgg'; did you mean vgg16_bn? (known: "),
@@ -297,8 +299,12 @@ def test_a_search_that_diverges(project, run_stage):
             ["evaluate", "DARTS_V3", 2, 0],
             "results/genotypes/DARTS_V3.json: unknown genotype 'DARTS_V3'; did you mean DART",
         ),
-        (["search", "dart", 0], "unknown search space 'dart'; did you mean darts? (known: darts, darts_gelu, "),
-        (["search", "", 0], "space: '' is not allowed: must be a name: "),
+        (
+            ["search", "dart", "darts", 0],
+            "unknown search space 'dart'; did you mean darts? (known: darts, darts_gelu, ",
+        ),
+        (["search", "darts", "dart", 0], "dart: there is no such search algorithm"),
+        (["search", "", "darts", 0], "space: '' is not allowed: must be a name: "),
         (["gradcam", "DARTS_V2-9-0"], "models/evaluate/DARTS_V2-9-0.safetensors: is no whole network (No such file"),
     ],
     ids=str,
@@ -385,7 +391,7 @@ def test_an_image_size_for_a_set_that_has_one(project, run_stage):
 
 # Prepared data
 
-USERS_OF_DATA = [["search", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]]
+USERS_OF_DATA = [["search", "darts", "darts", 0], ["evaluate", "DARTS_V2", 2, 0], ["gradcam", "DARTS_V2-2-0"]]
 
 
 @pytest.mark.parametrize("stage", [*USERS_OF_DATA, ["complexity"]], ids=str)
@@ -736,7 +742,7 @@ def test_a_bug_keeps_its_traceback(project, run_stage, monkeypatch):
 
     monkeypatch.setattr("nas.training.device.choose_device", bug)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        run_stage("search", "darts", 0)
+        run_stage("search", "darts", "darts", 0)
 
 
 @pytest.mark.parametrize(
@@ -756,7 +762,7 @@ def test_what_the_system_says(error, line, run_stage, monkeypatch):
         raise error
 
     monkeypatch.setattr("nas.training.device.choose_device", fail)
-    assert run_stage("search", "darts", 0).startswith(line)
+    assert run_stage("search", "darts", "darts", 0).startswith(line)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -829,7 +835,7 @@ def fill(project):
 @pytest.mark.parametrize(
     ("folder", "stage", "arguments"),
     [
-        ("checkpoints", "search", ["darts", "0"]),
+        ("checkpoints", "search", ["darts", "darts", "0"]),
         ("checkpoints", "evaluate", ["DARTS_V2", "2", "0"]),
         ("models/evaluate", "evaluate", ["DARTS_V2", "2", "0"]),
         ("models/pretrain", "pretrain", ["vgg16_cifar"]),

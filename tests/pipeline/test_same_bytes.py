@@ -49,7 +49,7 @@ def test_stages_that_train_nothing_write_the_same_bytes(
     threads: int, settings: tuple[str, ...], here: dict[str, bytes], finished: Project, tmp_path: Path
 ) -> None:
     there = written(finished, tmp_path, threads, settings)
-    assert {"data/prepared/meta.json", "results/code/search/darts.json"} <= here.keys()
+    assert {"data/prepared/meta.json", "results/code/search/darts-darts.json"} <= here.keys()
     assert {"results/genotypes/darts.json", "results/complexity/table.csv"} <= here.keys()
     assert there.keys() == here.keys()
     assert [name for name in here if there[name] != here[name]] == []

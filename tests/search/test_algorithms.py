@@ -4,18 +4,19 @@ from inspect import get_annotations
 
 import pytest
 import torch
+from test_search import crashing, loaders
 from torch import Tensor, nn
 
 from nas.analysis.landscape import dominant_eigenvalue
 from nas.data.batches import Batches
 from nas.networks import supernet as supernets
 from nas.networks.supernet import MixedOperation, Mixture, Supernet
+from nas.pipeline.errors import UserError
 from nas.pipeline.params import ADDED, MIXING, Algorithms
 from nas.search.algorithm import Algorithm, Step, make
 from nas.search.loop import AlphaRecipe, functional_loss, search
 from nas.space.genotypes import CELLS, derive_from_weights, edges
 from nas.space.spaces import SearchSpace
-from nas.training.checkpoint import Checkpoint
 from nas.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("paths")
@@ -44,17 +45,6 @@ def small(algorithm: Algorithm, space: SearchSpace = SPACE) -> Supernet:
     return Supernet(space, **how, **algorithm.supernet()).double()
 
 
-def halves(count: int = 24) -> tuple[Batches, Batches, Batches]:
-    """Images of which a bright row tells the class."""
-    generator = torch.Generator().manual_seed(3)
-    labels = torch.randint(3, (2 * count,), generator=generator)
-    images = (torch.rand(2 * count, 1, 8, 8, generator=generator) * 80).to(torch.uint8)
-    images[torch.arange(2 * count), 0, labels * 3] += 150
-    options = {"batch_size": 8, "mean": [0.3], "std": [0.3]}
-    parts = [(images[i::2], labels[i::2]) for i in (0, 1)]
-    return *(Batches(*part, shuffle=True, **options) for part in parts), Batches(*parts[1], **options)
-
-
 def recipe(epochs: int = 3, learning_rate: float = 0.1) -> Recipe:
     return Recipe(epochs=epochs, learning_rate=learning_rate, weight_decay=3e-4, gradient_clip=5.0)
 
@@ -75,7 +65,7 @@ def searched(
     rate: float = 0.05,
     space: SearchSpace = SPACE,
 ) -> tuple[Supernet, list[dict], list[dict]]:
-    supernet, batches = small(algorithm, space), halves()
+    supernet, batches = small(algorithm, space), loaders()
     for each in batches:
         each.__class__ = Doubled
     if like is not None:
@@ -112,18 +102,9 @@ def test_every_algorithm_is_a_file_with_the_parameters_that_params_yaml_knows() 
 def test_a_search_that_is_killed_ends_in_the_same_bits(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     supernet, history, alphas = searched(made(name), epochs=4)
-    save = Checkpoint.save
-
-    def crash_after(self, records: list[dict]) -> None:
-        save(self, records)
-        if len(records) == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save", crash_after)
-        if len(history) > 2:
-            with pytest.raises(KeyboardInterrupt):
-                searched(made(name), epochs=4, key="key")
+    if len(history) > 2:
+        with crashing(monkeypatch, epochs=2):
+            searched(made(name), epochs=4, key="key")
     resumed = searched(made(name), epochs=4, key="key")
     assert resumed[1:] == (history, alphas)
     assert all(torch.equal(a, b) for a, b in zip(resumed[0].parameters(), supernet.parameters(), strict=True))
@@ -180,12 +161,18 @@ def test_it_finds_the_one_operation_that_is_of_use(name: str, monkeypatch) -> No
     own = {"gdas": {"tau": 1.0}, "fair_darts": {"zero_one": 0.1}}  # of α's learning rate here, 300 times the papers'
     algorithm = made(name, **own.get(name, {}))
     supernet = small(algorithm, SearchSpace("planted", ("noise_1", "skip_connect", "noise_2"))).float()
-    search(supernet, *halves(96), recipe(8, 0.05), AlphaRecipe(0.1), algorithm, seed=1)
+    search(supernet, *loaders(96), recipe(8, 0.05), AlphaRecipe(0.1), algorithm, seed=1)
     tables = {
         cell: algorithm.scores(alphas.detach(), cell).tolist()
         for cell, alphas in zip(("normal", "reduce"), supernet.alphas(), strict=True)
     }
     assert derive_from_weights(supernet.space.operations, tables).operations() == {"skip_connect"}
+
+
+@pytest.mark.parametrize("name", ["gads", "loop", "darts+batches", "algorithm"])
+def test_what_is_no_algorithm_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(UserError, match=f"^{name.split('+')[-1]}: there is no such search algorithm$"):
+        make(name)
 
 
 # What ties one to another

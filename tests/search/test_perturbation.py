@@ -4,10 +4,10 @@ from copy import deepcopy
 
 import pytest
 import torch
-from test_algorithms import Doubled, Noise, halves, made, recipe, small
+from test_algorithms import Doubled, Noise, made, recipe, small
+from test_search import crashing, loaders
 from torch import Tensor, nn
 
-from nas.data.batches import Batches
 from nas.networks import supernet as supernets
 from nas.networks.supernet import Supernet
 from nas.search.algorithm import Algorithm
@@ -15,7 +15,6 @@ from nas.search.loop import AlphaRecipe, search
 from nas.search.perturbation import Decisions, choose_edges, choose_operation, rounds, select, tuning, worth
 from nas.space.genotypes import CELLS, edges
 from nas.space.spaces import SearchSpace
-from nas.training.checkpoint import Checkpoint
 from nas.training.loop import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("paths")
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("paths")
 def searched(name: str = "darts") -> tuple[Supernet, Algorithm]:
     """A supernet in float64 that has learned a little, and its algorithm as it ended."""
     algorithm = made(name)
-    supernet, batches = small(algorithm), halves()
+    supernet, batches = small(algorithm), loaders()
     for each in batches:
         each.__class__ = Doubled
     search(supernet, *batches, recipe(2), AlphaRecipe(0.05), algorithm, seed=1)
@@ -38,7 +37,7 @@ def finished() -> tuple[Supernet, Algorithm]:
 
 def selected(finished: tuple[Supernet, Algorithm], **options: object) -> tuple[Supernet, tuple]:
     supernet, algorithm = deepcopy(finished)
-    weights, _, valid = halves()
+    weights, _, valid = loaders()
     weights.__class__ = valid.__class__ = Doubled
     options = {"tune_epochs": 1, "seed": 3} | options
     return supernet, select(supernet, algorithm, weights, valid, recipe(), **options)
@@ -62,7 +61,7 @@ def test_a_removal_is_worth_what_is_left_without_the_operation(finished, cell, e
     supernet, algorithm = deepcopy(finished)
     decisions = Decisions(supernet, algorithm)
     decisions.choose("normal", 1, 3)
-    valid = halves()[2]
+    valid = loaders()[2]
     valid.__class__ = Doubled
     found = worth(supernet, decisions.mixtures(cell, edge, column), valid, recipe())
     assert found != worth(supernet, decisions.mixtures(), valid, recipe())
@@ -96,7 +95,7 @@ def test_an_edge_is_removed_whole_and_one_that_is_fixed_is_its_operation(finishe
 
 def test_a_last_batch_that_is_not_full_is_left_out_and_a_limit_kept(finished) -> None:
     supernet, algorithm = finished
-    valid = halves(20)[2]  # of 8, 8 and 4 images
+    valid = loaders(20)[2]  # of 8, 8 and 4 images
     valid.__class__ = Doubled
     seen = []
     hook = supernet.register_forward_hook(lambda module, inputs, result: seen.append(len(inputs[0])))
@@ -151,17 +150,6 @@ def test_every_edge_has_its_turn_then_every_node_with_a_choice() -> None:
     assert rounds(4, "0/normal") != rounds(4, "0/reduce") != rounds(4, "1/reduce")
 
 
-def dim_halves(count: int = 768) -> tuple[Batches, Batches, Batches]:
-    """As `halves`, but the row that tells the class is hardly brighter: no noise can be done with."""
-    generator = torch.Generator().manual_seed(3)
-    labels = torch.randint(3, (2 * count,), generator=generator)
-    images = (torch.rand(2 * count, 1, 8, 8, generator=generator) * 80).to(torch.uint8)
-    images[torch.arange(2 * count), 0, labels * 3] += 40
-    options = {"batch_size": 32, "mean": [0.3], "std": [0.3]}
-    parts = [(images[i::2], labels[i::2]) for i in (0, 1)]
-    return *(Batches(*part, shuffle=True, **options) for part in parts), Batches(*parts[1], **options)
-
-
 def test_where_alpha_favours_noise_what_is_of_use_is_selected(monkeypatch) -> None:
     candidate = supernets._candidate
 
@@ -173,7 +161,8 @@ def test_where_alpha_favours_noise_what_is_of_use_is_selected(monkeypatch) -> No
     space = SearchSpace("planted", ("noise_1", "skip_connect", "noise_2"))
     # Of one node, so that there is no edge which others can stand in for
     supernet = Supernet(space, channels=4, layers=3, nodes=1, num_classes=3, in_channels=1)
-    weights, alpha, valid = dim_halves()
+    # The row that tells the class is hardly brighter: no noise can be done with.
+    weights, alpha, valid = loaders(768, brighter=40, batch_size=32)
     search(supernet, weights, alpha, valid, recipe(6), AlphaRecipe(1e-6), seed=1)
     for alphas in supernet.alphas():
         alphas.data[:, 0] = 0.5
@@ -218,18 +207,9 @@ def test_it_selects_from_what_any_of_these_found(name: str) -> None:
 def test_a_selection_that_is_killed_ends_in_the_same_bits(finished, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     supernet, result = selected(finished)
-    save = Checkpoint.save
     for kill in (2, 5):
-
-        def crash_after(self, records: list[dict], kill=kill) -> None:
-            save(self, records)
-            if len(records) == kill:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Checkpoint, "save", crash_after)
-            with pytest.raises(KeyboardInterrupt):
-                selected(finished, key="key")
+        with crashing(monkeypatch, epochs=kill):
+            selected(finished, key="key")
     resumed, again = selected(finished, key="key")
     assert again == result
     assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), supernet.parameters(), strict=True))

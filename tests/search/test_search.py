@@ -1,6 +1,8 @@
 """The gradient of α against exact derivatives in float64, and the loop around it."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import pytest
@@ -149,15 +151,31 @@ def test_functional_loss_is_the_loss_of_the_module() -> None:
     assert found.item() == nn.functional.cross_entropy(supernet(images), labels).item()
 
 
-def loaders(count: int = 24) -> tuple[Batches, Batches, Batches]:
+def loaders(count: int = 24, brighter: int = 150, batch_size: int = 8) -> tuple[Batches, Batches, Batches]:
+    """Images of which a row, by so much brighter, tells the class."""
     generator = torch.Generator().manual_seed(3)
     labels = torch.randint(3, (2 * count,), generator=generator)
     images = (torch.rand(2 * count, 1, 8, 8, generator=generator) * 80).to(torch.uint8)
-    images[torch.arange(2 * count), 0, labels * 3] += 150  # a bright row tells the class
-    options = {"batch_size": 8, "mean": [0.3], "std": [0.3]}
+    images[torch.arange(2 * count), 0, labels * 3] += brighter
+    options = {"batch_size": batch_size, "mean": [0.3], "std": [0.3]}
     halves = [(images[i::2], labels[i::2]) for i in (0, 1)]
     train = [Batches(*half, shuffle=True, **options) for half in halves]
     return train[0], train[1], Batches(*halves[1], **options)
+
+
+@contextmanager
+def crashing(monkeypatch: pytest.MonkeyPatch, epochs: int) -> Iterator[None]:
+    """What trains here is killed when its checkpoint holds so many epochs."""
+    save = Checkpoint.save
+
+    def save_and_crash(self: Checkpoint, records: list[dict]) -> None:
+        save(self, records)
+        if len(records) == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "save", save_and_crash)
+        yield
 
 
 def run(name: str, epochs: int = 2, key: str | None = None, **options) -> tuple[Supernet, list[dict], list[dict]]:
@@ -216,18 +234,8 @@ def test_gdas_repeats_and_resumes_to_the_bit(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     supernet, history, alphas = run("gdas", epochs=4)
     assert history == run("gdas", epochs=4)[1]
-    epochs_before_the_crash = 2
-    save = Checkpoint.save
-
-    def crash_after(self, records: list[dict]) -> None:
-        save(self, records)
-        if len(records) == epochs_before_the_crash:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save", crash_after)
-        with pytest.raises(KeyboardInterrupt):
-            run("gdas", epochs=4, key="key")
+    with crashing(monkeypatch, epochs=2):
+        run("gdas", epochs=4, key="key")
     resumed = run("gdas", epochs=4, key="key")
     assert resumed[1:] == (history, alphas)
     assert all(torch.equal(a, b) for a, b in zip(resumed[0].parameters(), supernet.parameters(), strict=True))
