@@ -21,6 +21,7 @@ from nas.report.render import PAGES
 # Where nas.report.revision puts what it says, and a link to it
 REVISION, LINK = Markup("<!-- revision -->"), Markup("<!-- link to the revision -->")
 CSS_DPI = 96
+WEBP_LARGEST = 16383  # pixels of a side
 
 
 def page(
@@ -104,16 +105,18 @@ def _encoded(path: Path) -> tuple[str, str, int]:
         if error.strerror is None:
             raise UserError(f"{path}: is no picture ({error}); `dvc repro` makes it anew") from None
         raise UserError(f"{path}: {error.strerror}; `dvc repro` makes it anew") from None
-    still, width = _webp(frames[-1:]), round(frames[0].width * CSS_DPI / DPI)
-    return still, _webp(frames, duration=duration, loop=1) if len(frames) > 1 else "", width
+    still, width = _image(frames[-1:]), round(frames[0].width * CSS_DPI / DPI)
+    return still, _image(frames, duration=duration, loop=1) if len(frames) > 1 else "", width
 
 
-def _webp(frames: list[Image.Image], **timing: int) -> str:
+def _image(frames: list[Image.Image], **timing: int) -> str:
+    """Lossless; in PNG what is too large for WebP."""
+    kind = "webp" if max(frames[0].size) <= WEBP_LARGEST else "png"
     written = io.BytesIO()
-    lossless = {"lossless": True, "quality": 80, "method": 1}  # of the effort, not of the picture
+    lossless = {"lossless": True, "quality": 80, "method": 1} if kind == "webp" else {}  # of the effort
     more = {"save_all": True, "append_images": frames[1:]} if len(frames) > 1 else {}
-    frames[0].save(written, "WEBP", **lossless, **more, **timing)
-    return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode()}"
+    frames[0].save(written, kind, **lossless, **more, **timing)
+    return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
 def _data(charts: Mapping[str, Mapping]) -> str:

@@ -276,13 +276,15 @@ def test_a_penalty_more_runs_its_slimming_and_the_report(finished: Project, copy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["gdas", "random"])
-def test_every_algorithm_runs_through_the_pipeline(algorithm: str, finished: Project, copy_of: Copy) -> None:
+def test_algorithms_run_through_the_pipeline_side_by_side(finished: Project, copy_of: Copy) -> None:
     project = copy_of(finished)
-    project.set(search={"algorithms": [algorithm]}, evaluate={"genotypes": ["darts"]}, gradcam={"networks": []})
-    assert set(project.repro()) == {"code", f"search@darts-{algorithm}-0", "evaluate@darts-2-0", *SUMMARIES}
+    genotypes = ["darts", "darts_by_random"]
+    project.set(search={"algorithms": ["gdas", "random"]}, evaluate={"genotypes": genotypes}, gradcam={"networks": []})
+    searches = {"search@darts-gdas-0", "search@darts-random-0"}
+    networks = {f"evaluate@{genotype}-2-0" for genotype in genotypes}
+    assert set(project.repro()) == {"code", *searches, *networks, *SUMMARIES}
     report = (project.folder / "results/report.md").read_text()
-    assert ("drawn from its space" if algorithm == "random" else "(gdas, C = 2") in report
+    assert "(gdas, C = 2" in report and "| random | " in report
     project.run("dvc", "metrics", "diff")
     assert "errors" not in json.loads(project.run("dvc", "plots", "diff", "--json").stdout)
 

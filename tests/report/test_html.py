@@ -26,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def decoded(uri: str) -> Image.Image:
+def decoded(uri: str, expected: str = "webp") -> Image.Image:
     kind, data = uri.split(";base64,")
-    assert kind == "data:image/webp"
+    assert kind == f"data:image/{expected}"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
@@ -37,6 +37,12 @@ def test_a_picture_is_embedded_without_loss_at_the_width_it_was_drawn_for(folder
     alt, source, width = re.search(r'<img alt="([^"]+)" src="([^"]+)" style="--own: (\d+)px">', html).groups()
     assert (alt, width) == ("what it shows", "19")  # 30 pixels of 150 an inch, where a page has 96
     assert np.array_equal(np.asarray(decoded(source).convert("RGB")), np.asarray(Image.open(folder / "a.png")))
+
+
+def test_a_picture_that_webp_has_no_room_for_is_embedded_as_png(folder: Path) -> None:
+    Image.new("L", (4, 16384), 7).save(folder / "tall.png")
+    (source,) = re.findall(r'src="([^"]+)"', page("![a row for each network](figures/tall.png)", {"figures": folder}))
+    assert np.array_equal(np.asarray(decoded(source, "png").convert("L")), np.full((16384, 4), 7))
 
 
 def test_an_animation_is_its_last_frame_until_it_plays(folder: Path) -> None:
