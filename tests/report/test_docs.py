@@ -6,8 +6,10 @@ A and B are one of:
     paper: GENOTYPE LAYERS COLUMN                PIBConv's Table 1
     Fig. 1: SPACE COLUMN                         PIBConv's roadmap
     DNAL: TABLE METHOD-or-PENALTY COLUMN         DNAL's tables
-    PATH.json: KEY                               with * in PATH the mean of those files, with ", deviation" theirs
+    PATH.json: KEY
     PATH.csv: COLUMN where COLUMN=VALUE, ...
+
+With * in PATH it is the mean over those files, and with ", deviation" behind it the standard deviation.
 """
 
 import ast
@@ -70,16 +72,18 @@ def looked_up(quotation: str) -> float:
         table, which, column = key.split()
         rows = [r for r in (*TABLES[table], *OTHERS[table]) if which in (r.method, f"{r.penalty or 0:.0e}")]
         return getattr(one(rows), column)
-    if "*" in source:
-        key, _, deviation = key.partition(", ")
-        values = [json.loads(path.read_text(encoding="utf-8"))[key] for path in ROOT.glob(source)]
-        return stdev(values) if deviation else mean(values)
-    text = (ROOT / source).read_text(encoding="utf-8")
-    if source.endswith(".csv"):
-        column, _, where = key.partition(" where ")
-        wanted = dict(field.split("=") for field in where.split(", ")).items()
-        return float(one([row for row in csv.DictReader(text.splitlines()) if wanted <= row.items()])[column])
-    return json.loads(text)[key]
+    values = [written(path, key.removesuffix(", deviation")) for path in ROOT.glob(source)]
+    return stdev(values) if key.endswith(", deviation") else mean(values)
+
+
+def written(path: Path, key: str) -> float:
+    """A number of a JSON file, or of the one line of a CSV file that a key describes."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".csv":
+        return json.loads(text)[key]
+    column, _, where = key.partition(" where ")
+    wanted = dict(field.split("=") for field in where.split(", ")).items()
+    return float(one([row for row in csv.DictReader(text.splitlines()) if wanted <= row.items()])[column])
 
 
 def truth(quotation: str) -> float:

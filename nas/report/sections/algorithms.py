@@ -75,7 +75,7 @@ def _searched(
     return (
         algorithm,
         len(searches),
-        f"{mean(len(rows) for rows in histories):g}",
+        f"{mean(len(rows) for rows in histories):.4g}",
         f"{mean(rows[-1]['valid_top1'] for rows in histories):.2f}",
         *(f"{mean(each[f'skips_{cell}'] for each in skips):.1f}" for cell in CELLS),
     )
