@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.fast.conditions import settings
 from nas.fast.kernels import channels_last
 from nas.networks.network import Cell, Network, stem_maps
 from nas.space.operations.basic import ChannelNorm, FactorizedReduce, Identity, Zero
@@ -204,22 +205,38 @@ class FusedCell(nn.Module):
 class FusedEdge(nn.Module):
     def __init__(self, fused: Fused, cells: list[Cell], edge: int) -> None:
         super().__init__()
-        groups: dict[tuple[str, int], list[int]] = {}
+        groups: dict[tuple[int, str], list[int]] = {}
         for i, cell in enumerate(cells):
-            groups.setdefault((repr(cell.operations[edge]), cell.sources[edge]), []).append(i)
-        self.sources = [source for _, source in groups]
-        self.members = list(groups.values())
-        self.operations = nn.ModuleList(
-            fused.fuse([cells[i].operations[edge] for i in members], members) for members in self.members
-        )
+            groups.setdefault((cell.sources[edge], settings_of(cell.operations[edge])), []).append(i)
         self.count = len(cells)
+        self.groups: dict[int, list[list[Run]]] = {}  # of each state the groups that take it, as runs of networks
+        for (source, _), members in sorted(groups.items()):
+            self.groups.setdefault(source, []).append(runs(members))
+        self.operations = nn.ModuleList(
+            fused.fuse([cells[i].operations[edge] for i in members], members) for _, members in sorted(groups.items())
+        )
 
     def forward(self, states: list[Tensor]) -> Tensor:
-        maps = [
-            operation(_Take.apply(states[source], self.count, members))
-            for operation, source, members in zip(self.operations, self.sources, self.members, strict=True)
-        ]
-        return maps[0] if len(maps) == 1 else _Put.apply(self.count, self.members, *maps)
+        if len(self.operations) == 1:
+            return self.operations[0](states[next(iter(self.groups))])
+        inputs = [x for source, of in self.groups.items() for x in _Take.apply(states[source], self.count, of)]
+        maps = [operation(x) for operation, x in zip(self.operations, inputs, strict=True)]
+        return _Put.apply(self.count, [of for groups in self.groups.values() for of in groups], *maps)
+
+
+Run = tuple[int, int]  # networks in a row: the first, and the one behind the last
+
+
+def runs(members: Sequence[int]) -> list[Run]:
+    """`members`, in order, as few runs."""
+    starts = [i for i in members if i - 1 not in members]
+    ends = [i + 1 for i in members if i + 1 not in members]
+    return list(zip(starts, ends, strict=True))
+
+
+def settings_of(operation: nn.Module) -> str:
+    """What an operation is, but for its weights: its modules, with the settings that their text does not tell."""
+    return " ".join(f"{name}:{type(module).__qualname__}:{settings(module)}" for name, module in operation.named_modules())
 
 
 def side_by_side(maps: Sequence[Tensor], count: int) -> Tensor:
@@ -238,37 +255,51 @@ def _whole(x: Tensor) -> Tensor:
     return x.flatten(3).permute(0, 3, 1, 2)
 
 
+def _pick(parts: Tensor, of: list[Run]) -> Tensor:
+    picked = [parts[..., lo:hi, :] for lo, hi in of]
+    return _whole(torch.cat(picked, dim=3) if len(picked) > 1 else picked[0].contiguous())
+
+
+def _lay(whole: Tensor, of: list[Run], x: Tensor) -> None:
+    """Write the channels of `x` where the networks of `of` have theirs."""
+    parts, done = _parts(x, sum(hi - lo for lo, hi in of)), 0
+    for lo, hi in of:
+        whole[..., lo:hi, :] = parts[..., done : done + hi - lo, :]
+        done += hi - lo
+
+
 class _Take(torch.autograd.Function):
-    """The channels of the networks `members`."""
+    """The channels of each of several groups of networks."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, count: int, members: list[int]) -> Tensor:
-        ctx.count, ctx.members = count, members
-        return x.view_as(x) if len(members) == count else _whole(_parts(x, count)[..., members, :])
+    def forward(ctx: Any, x: Tensor, count: int, groups: list[list[Run]]) -> tuple[Tensor, ...]:
+        ctx.count, ctx.groups, ctx.like = count, groups, (x.new_empty(0), _parts(x, count).shape)
+        return tuple(_pick(_parts(x, count), of) for of in groups)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple:
-        if len(ctx.members) == ctx.count:
-            return gradient, None, None
-        parts = _parts(gradient, len(ctx.members))
-        of_x = parts.new_zeros((*parts.shape[:3], ctx.count, parts.shape[4]))
-        of_x[..., ctx.members, :] = parts
+    def backward(ctx: Any, *gradients: Tensor) -> tuple:
+        like, shape = ctx.like
+        taken = sum(hi - lo for of in ctx.groups for lo, hi in of)
+        of_x = like.new_empty(shape) if taken == ctx.count else like.new_zeros(shape)
+        for of, gradient in zip(ctx.groups, gradients, strict=True):
+            _lay(of_x, of, gradient)
         return _whole(of_x), None, None
 
 
 class _Put(torch.autograd.Function):
-    """`maps` of the networks `members`, each of them one network's or more, in the networks' order."""
+    """Maps of groups of networks, in the networks' order."""
 
     @staticmethod
-    def forward(ctx: Any, count: int, members: list[list[int]], *maps: Tensor) -> Tensor:
-        ctx.count, ctx.members = count, members
-        parts = [_parts(x, len(of)) for x, of in zip(maps, members, strict=True)]
-        whole = parts[0].new_empty((*parts[0].shape[:3], count, parts[0].shape[4]))
-        for part, of in zip(parts, members, strict=True):
-            whole[..., of, :] = part
+    def forward(ctx: Any, count: int, groups: list[list[Run]], *maps: Tensor) -> Tensor:
+        ctx.count, ctx.groups = count, groups
+        n, wide, height, width = maps[0].shape
+        channels = wide // sum(hi - lo for lo, hi in groups[0])
+        whole = maps[0].new_empty((n, height, width, count, channels))
+        for of, x in zip(groups, maps, strict=True):
+            _lay(whole, of, x)
         return _whole(whole)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         parts = _parts(gradient, ctx.count)
-        return None, None, *(_whole(parts[..., of, :]) for of in ctx.members)
+        return None, None, *(_pick(parts, of) for of in ctx.groups)
