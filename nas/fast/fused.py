@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from nas.fast.conditions import settings
 from nas.fast.kernels import channels_last
-from nas.networks.network import Cell, Network, stem_maps
+from nas.networks.network import Cell, ImageNetStem, Network, stem_maps
 from nas.space.operations.basic import ChannelNorm, FactorizedReduce, Identity, Zero
 
 
@@ -98,6 +98,8 @@ class Fused(nn.Module):
             return FusedConv(first, self.stacked(members, [m.weight for m in modules]), count)
         if type(first) is nn.BatchNorm2d:
             return FusedNorm(self, modules, members)
+        if type(first) is ImageNetStem:
+            return FusedStem(self, modules, members)
         if type(first) is FactorizedReduce:
             return FusedReduce(self, modules, members)
         if type(first) is ChannelNorm:
@@ -133,6 +135,17 @@ class FusedNorm(nn.Module):
         return functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
+
+
+class FusedStem(nn.Module):
+    def __init__(self, fused: Fused, modules: list[Any], members: list[int]) -> None:
+        super().__init__()
+        self.quarter = fused.fuse([m.quarter for m in modules], members)
+        self.eighth = fused.fuse([m.eighth for m in modules], members)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(x)
+        return quarter, self.eighth(quarter)
 
 
 class FusedReduce(nn.Module):
@@ -236,7 +249,9 @@ def runs(members: Sequence[int]) -> list[Run]:
 
 def settings_of(operation: nn.Module) -> str:
     """What an operation is, but for its weights: its modules, with the settings that their text does not tell."""
-    return " ".join(f"{name}:{type(module).__qualname__}:{settings(module)}" for name, module in operation.named_modules())
+    return " ".join(
+        f"{name}:{type(module).__qualname__}:{settings(module)}" for name, module in operation.named_modules()
+    )
 
 
 def side_by_side(maps: Sequence[Tensor], count: int) -> Tensor:
