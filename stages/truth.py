@@ -162,7 +162,7 @@ def main(params: Params, name: str, space: str) -> None:
     whole = Enumeration(params.space(space), params.search.nodes)
     genotypes = whole.chosen(params.truth.sample, f"{params.seed}/{name}")
     stems = {section.stem for section in params.truth.recipes.values()}
-    # Only the stem cifar gives the first cell one map twice: with another among them, all recipes train what it tells apart
+    # The stem cifar gives the first cell one map twice; where a recipe has another, nothing is taken for equal by it
     stem = "cifar" if stems == {"cifar"} else "imagenet"
     same = distinct(genotypes, params.truth.layers, stem)
     if context := begin(params, name):

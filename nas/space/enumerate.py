@@ -57,8 +57,8 @@ class Enumeration:
         """Raise UserError if all genotypes are more than `MOST`, and no sample is asked for."""
         if (self.count if sample is None else min(sample, self.count)) > MOST:
             raise UserError(
-                f"{self.space.name} is not allowed: it has {self.count} genotypes of {len(self.cells[0])} nodes, and no "
-                f"more than {MOST} are trained; set truth.sample to fewer, or lower search.nodes"
+                f"{self.space.name} is not allowed: it has {self.count} genotypes of {len(self.cells[0])} nodes, and "
+                f"no more than {MOST} are trained; set truth.sample to fewer, or lower search.nodes"
             )
 
     def chosen(self, sample: int | None, seed: str) -> list[Genotype]:
