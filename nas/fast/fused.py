@@ -66,14 +66,17 @@ class Fused(nn.Module):
     @torch.no_grad()
     def clip(self, norm: float) -> None:
         """``nn.utils.clip_grad_norm_(…, norm)`` of each network by itself."""
-        given = [(p.grad, self.members[p]) for p in self.parameters() if p.grad is not None]
         squares = self.weight.new_zeros(self.count)
-        rows = [(grad.view(len(members), -1), torch.tensor(members)) for grad, members in given]
+        rows = [
+            (p.grad.unflatten(0, (len(self.members[p]), -1)), torch.tensor(self.members[p], device=squares.device))
+            for p in self.parameters()
+            if p.grad is not None
+        ]
         for grad, members in rows:
-            squares.index_add_(0, members, grad.square().sum(1))
+            squares.index_add_(0, members, grad.square().flatten(1).sum(1))
         scales = (norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
         for grad, members in rows:
-            grad.mul_(scales[members, None])
+            grad.mul_(scales[members].view(-1, *[1] * (grad.dim() - 1)))
 
     def stacked(self, members: list[int], parts: Sequence[Tensor], join: Callable = torch.cat) -> nn.Parameter:
         """What `members` have as `parts`, as one parameter whose first dimension goes through them in turn."""

@@ -62,7 +62,7 @@ def train_together(
     Every network sees the batches that it would see alone with this seed, and ends with the same weights but for
     rounding. Parameters as there; the networks must fit ``nas.fast.fused.Fused``.
     """
-    fused = Fused(networks).to(train_batches.images.device)
+    fused = Fused(networks)
     optimizer = recipe.optimizer(fused.parameters())
     checkpoint = Checkpoint(name, key, network=fused, optimizer=optimizer) if key else None
 

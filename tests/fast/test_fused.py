@@ -96,12 +96,14 @@ def test_each_network_is_clipped_by_its_own_norm():
 
 
 def test_networks_keep_to_themselves():
-    """What one network's images do to its neighbour: nothing, be they ever so wild."""
-    genotypes = [
-        Genotype(((a, 0), (b, 1)), (2,), ((b, 0), (a, 1)), (2,)) for a, b in product(["sep_conv_3x3"], repeat=2)
-    ]
-    networks = make(genotypes * 2)
-    fused, x = Fused(networks), torch.randn(4, 2, 9, 8, dtype=torch.float64)
-    for own in torch.autograd.grad(fused(x)[:, 0].sum(), list(fused.parameters())):
-        assert own.view(2, -1)[0].any() or not own.any()
-        assert not own.view(2, -1)[1].any()
+    """The gradients of one network's logits are of its own weights alone."""
+    conv = ("sep_conv_3x3", "nor_conv_3x3")
+    genotypes = [Genotype(((a, 0), (b, 1)), (2,), ((b, 0), (a, 1)), (2,)) for a, b in product(conv, repeat=2)]
+    fused, x = Fused(make(genotypes)), torch.randn(4, 2, 9, 8, dtype=torch.float64)
+    parameters = list(fused.parameters())
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(fused(x)[:, 1].sum(), parameters, allow_unused=True), strict=True
+    ):
+        members = fused.members[parameter]
+        for i, own in zip(members, gradient.reshape(len(members), -1), strict=True):
+            assert own.any() == (i == 1)
