@@ -80,10 +80,10 @@ def train_group(
     )
     key = context.key(settings)
     # A folder of its own, as a stage's older checkpoints are deleted
-    how = {"seed": seeded_as, "key": key, "name": f"{context.name}/{recipe}-{seed}-{key}"}
+    name, how = f"{context.name}/{recipe}-{seed}-{key}", Recipe.of(settings)
     if len(networks) > 1:
-        return train_together(networks, *data, Recipe.of(settings), **how)
-    return [train(networks[0], *data, Recipe.of(settings), **how)]
+        return train_together(networks, *data, how, seed=seeded_as, key=key, name=name)
+    return [train(networks[0], *data, how, seed=seeded_as, key=key, name=name)]
 
 
 def train_all(context: Context, genotypes: list[Genotype]) -> list[Trained]:
