@@ -440,7 +440,7 @@ class Params(Section):
 
     def trainings(self) -> dict[str, Training]:
         """Every section that says how weights are trained, by its key."""
-        named = {f"truth.recipes.{name}": recipe for name, recipe in self.truth.recipes.items()}
+        named: dict[str, Training] = {f"truth.recipes.{name}": recipe for name, recipe in self.truth.recipes.items()}
         named |= {f"pretrain.{model}": recipe for model, recipe in self.pretrain.items()}
         return {"search": self.search, "evaluate": self.evaluate} | named
 

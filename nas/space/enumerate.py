@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations, product
 from random import Random
+from typing import Any
 
 from nas.pipeline.errors import UserError
 from nas.space.genotypes import CELLS, Edge, Genotype, edges
@@ -71,7 +72,8 @@ class Enumeration:
         """
         self.check(sample)
         if sample is not None and sample < self.count:
-            source, numbers = Random(seed), set()
+            numbers: set[int] = set()
+            source = Random(seed)
             while len(numbers) < sample:
                 numbers.add(source.randrange(self.count))
             return [self[i] for i in sorted(numbers)]
@@ -116,7 +118,7 @@ def read(text: str) -> Genotype:
     match = re.fullmatch(r"normal: (.+?)(?: -> ([\d ]+))?; reduce: (.+?)(?: -> ([\d ]+))?", text)
     if not match:
         raise ValueError(f"{text!r} is no genotype: write normal: OPERATION(STATE) + OPERATION(STATE) | …; reduce: …")
-    cells = {}
+    cells: dict[str, Any] = {}
     for cell, nodes, concat in zip(CELLS, match.groups()[::2], match.groups()[1::2], strict=True):
         pairs = re.split(r" \+ | \| ", nodes)
         found = [re.fullmatch(r"([\w.]+)\((\d+)\)", pair) for pair in pairs]
@@ -138,7 +140,7 @@ class _Term:
         self.label, self.inputs, self.commutes = label, list(inputs), commutes
         parts = [term.digest for term in self.inputs]
         told = "\n".join([label, *(sorted(parts) if commutes else parts)])
-        self.digest = hashlib.sha256(told.encode()).hexdigest()
+        self.digest: str = hashlib.sha256(told.encode()).hexdigest()
 
 
 PURE = ("max_pool_3x3", "avg_pool_3x3")  # without weights: of zeros zeros, and twice of one map the same

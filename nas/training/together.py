@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,19 +23,21 @@ class Meters:
     """``nas.training.loop.Meter`` of each of several networks."""
 
     def __init__(self) -> None:
-        self.count, self.sums = 0, 0.0
+        self.count = 0
+        self.sums: Tensor | None = None
 
     @torch.no_grad()
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         """`losses`: networks, means over the batch; `logits`: N × networks × classes; `labels`: N."""
         ranked = logits.topk(min(5, logits.shape[2])).indices == labels[:, None, None]
         rights = [ranked[..., 0].sum(0).double(), ranked.sum((0, 2)).double()]
-        self.sums = self.sums + torch.stack([losses.double() * len(labels), *rights])
+        sums = torch.stack([losses.double() * len(labels), *rights])
+        self.sums = sums if self.sums is None else self.sums + sums
         self.count += len(labels)
 
     def means(self, prefix: str) -> list[dict[str, float]]:
         """Of each network loss, and top-1 and top-5 in percent."""
-        losses, top1, top5 = (torch.as_tensor(self.sums) / self.count).tolist()
+        losses, top1, top5 = (cast("Tensor", self.sums) / self.count).tolist()
         return [
             {f"{prefix}_loss": loss, f"{prefix}_top1": 100 * one, f"{prefix}_top5": 100 * five}
             for loss, one, five in zip(losses, top1, top5, strict=True)

@@ -188,6 +188,14 @@ INTEGERS = {
     "algorithms.r_darts.window": 1,
     "algorithms.r_darts.watch_from": 1,
     "algorithms.oles.count": 1,
+    "truth.layers": 1,
+    "truth.channels": 1,
+    "truth.sample": 1,
+    "truth.together": 1,
+    "truth.recipes.short.epochs": 1,
+    "truth.recipes.short.batch_size": 2,
+    "truth.recipes.short.crop_padding": 0,
+    "truth.recipes.short.cutout": 0,
     "select.tune_epochs": 0,
     "select.batches": 1,
     "evaluate.channels": 1,
@@ -806,7 +814,7 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, select"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, truth, select"
     rest = "evaluate, pretrain, slim, gradcam"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, {rest})"
 
