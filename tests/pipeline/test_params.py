@@ -214,7 +214,7 @@ INTEGERS = {
 }
 BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
 MAY_BE_NULL = (
-    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "select.batches", "gradcam.images"),
+    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "truth.sample", "select.batches", "gradcam.images"),
     *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
@@ -228,6 +228,8 @@ POSITIVE = [
     "algorithms.snas.tau",
     "algorithms.snas.tau_min",
     "algorithms.r_darts.least_ratio",
+    "truth.recipes.short.learning_rate",
+    "truth.recipes.short.gradient_clip",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
     "pretrain.vgg16_cifar.width",
@@ -244,6 +246,8 @@ NOT_NEGATIVE = [
     "algorithms.smooth_darts.epsilon",
     "algorithms.smooth_darts.epsilon_min",
     "algorithms.darts_minus.beta",
+    "truth.recipes.short.learning_rate_min",
+    "truth.recipes.short.weight_decay",
     "evaluate.learning_rate_min",
     "evaluate.weight_decay",
     "evaluate.auxiliary",
@@ -253,6 +257,7 @@ FRACTIONS = [
     *(
         "search.momentum",
         "algorithms.oles.patience",
+        "truth.recipes.short.momentum",
         "evaluate.momentum",
         "evaluate.drop_path",
         "pretrain.vgg16_cifar.momentum",
