@@ -19,7 +19,7 @@ from nas.space.spaces import SPACES, SearchSpace
 from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
-SECTIONS = ("data", "search", "select", "evaluate", "pretrain", "slim", "gradcam")
+SECTIONS = ("data", "search", "truth", "select", "evaluate", "pretrain", "slim", "gradcam")
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +214,15 @@ INTEGERS = {
 }
 BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
 MAY_BE_NULL = (
-    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "truth.sample", "select.batches", "gradcam.images"),
+    *(
+        "data.image_size",
+        "data.test_resize",
+        "data.train_limit",
+        "data.test_limit",
+        "truth.sample",
+        "select.batches",
+        "gradcam.images",
+    ),
     *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
