@@ -223,7 +223,12 @@ MAY_BE_NULL = (
         "select.batches",
         "gradcam.images",
     ),
-    *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
+    *(
+        "search.gradient_clip",
+        "truth.recipes.short.gradient_clip",
+        "evaluate.gradient_clip",
+        "pretrain.vgg16_cifar.gradient_clip",
+    ),
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
 NO_NUMBER = ["0.1", "1e-4", "", True, False, None, [0.1], {"a": 1}]
