@@ -59,6 +59,13 @@ def _evaluation(genotype: str) -> Case:
     return Case(("plain_evaluation", {}), ("our_evaluation", {}), setting, small)
 
 
+def _truth(size: int, **options: object) -> Case:
+    operations = ["skip_connect", "nor_conv_3x3", "avg_pool_3x3"]
+    setting = {"operations": operations, "networks": 27, "channels": 4, "batch": 64, "size": size}
+    small = {"networks": 3, "channels": 2, "batch": 4, "size": 8}
+    return Case(("alone_truth", options), ("fused_truth", {}), setting, small, steps=5, opt_in=True)
+
+
 # A step of a search: α's and the weights'. Of an evaluation: the weights', with auxiliary tower. Of data: a batch.
 CASES: dict[str, Case] = {
     "search_first": _search("darts", "first"),
@@ -79,6 +86,9 @@ CASES: dict[str, Case] = {
         "darts", "first", plain=("our_search", {}), ours=("our_search", {"precision": "bf16"}), opt_in=True
     ),
 }
+# A step of each of 27 networks of one node: one by one (plain, or on the fast path) against fused into one.
+CASES |= {f"truth_{size}": _truth(size) for size in (8, 28)}
+CASES |= {f"truth_fast_{size}": _truth(size, fast=True) for size in (8, 28)}
 # Every algorithm against DARTS of first order: "plain" is a search by DARTS, on the fast path too.
 ALGORITHMS = [name for name in (*MIXING, *ADDED) if name not in ("darts", "darts_second")]
 CASES |= {

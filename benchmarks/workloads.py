@@ -27,12 +27,14 @@ from nas.networks.network import Network
 from nas.networks.supernet import Supernet
 from nas.search import loop as search
 from nas.search.algorithm import make
+from nas.space.enumerate import Enumeration
 from nas.space.genotypes import Genotype
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES, SearchSpace
 from nas.training.device import choose_device, device_name
 from nas.training.loop import train
 from nas.training.recipe import Recipe
+from nas.training.together import train_together
 
 CLASSES = 10
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -279,9 +281,65 @@ def _seconds_a_batch(device: torch.device, epoch: Callable[[], Iterator]) -> flo
     return (time.perf_counter() - start) / count
 
 
+def _truth_networks(operations: list[str], networks: int, channels: int) -> list[Network]:
+    """Genotypes of one node in a row, from the middle of their space on."""
+    space = Enumeration(_space(operations), 1)
+    start = (space.count - networks) // 2
+    how = {"channels": channels, "layers": 3, "num_classes": CLASSES}
+    return [Network(space[start + i], **how) for i in range(networks)]
+
+
+def alone_truth(
+    device: torch.device,
+    steps: int,
+    *,
+    operations: list[str],
+    networks: int,
+    channels: int,
+    batch: int,
+    size: int,
+    fast: bool = False,
+) -> list[float]:
+    """Seconds of a step of all networks, which train one after the other; `fast`: each on the fast path."""
+    own = []
+    for network in _truth_networks(operations, networks, channels):
+        batches = Repeated(random_batch(device, batch, size), steps, warm_up=2)
+        made = network.to(device)
+        test_batches = Repeated(random_batch(device, 2, size), 1)
+        train(accelerate(made) if fast else made, batches, test_batches, recipe(), seed=0)
+        own.append(batches.seconds())
+    return [sum(each) for each in zip(*own, strict=True)]
+
+
+def fused_truth(
+    device: torch.device,
+    steps: int,
+    *,
+    operations: list[str],
+    networks: int,
+    channels: int,
+    batch: int,
+    size: int,
+) -> list[float]:
+    """Seconds of a step of all networks, which train as one."""
+    made = [network.to(device) for network in _truth_networks(operations, networks, channels)]
+    batches = Repeated(random_batch(device, batch, size), steps, warm_up=2)
+    train_together(made, batches, Repeated(random_batch(device, 2, size), 1), recipe(), seed=0)
+    return batches.seconds()
+
+
 WORKLOADS: dict[str, Callable[..., list[float]]] = {
     function.__name__: function
-    for function in (plain_search, our_search, plain_evaluation, our_evaluation, plain_data, our_data)
+    for function in (
+        plain_search,
+        our_search,
+        plain_evaluation,
+        our_evaluation,
+        plain_data,
+        our_data,
+        alone_truth,
+        fused_truth,
+    )
 }
 
 

@@ -14,6 +14,7 @@ def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
     for space, algorithm in product(params.search.spaces, params.search.algorithms):
         yield "search", [space, algorithm]
     for stage, names in (
+        ("truth", params.truth.spaces),
         ("select", params.select.searches),
         ("evaluate", params.evaluate.genotypes),
         ("gradcam", params.gradcam.networks),

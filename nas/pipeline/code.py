@@ -257,6 +257,8 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             own = params.algorithms.of(algorithm)
             found: dict[str, dict[str, Any]] = {SPACES: {space: asdict(spaces[space])}}
             return found | {ALGORITHMS: modules, "algorithms": own} | _operations(spaces[space].operations)
+        case "truth", space:
+            return {SPACES: {space: asdict(spaces[space])}} | _operations(spaces[space].operations)
         case "select", *key:
             searched = Search.of("-".join(key))
             return chosen("search", [searched.space, searched.algorithm], params)

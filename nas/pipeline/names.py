@@ -21,6 +21,7 @@ DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
 CURVES = RESULTS / "curves"
+TRUTH = RESULTS / "truth"  # a folder for each space
 SUMMARY = RESULTS / "summary.json"
 
 
@@ -143,7 +144,7 @@ def number(text: str) -> float:
 
 def code_file(stage: str, *arguments: object) -> Path:
     """The fingerprint of a stage's code, which may depend on its arguments: a space and an algorithm, a genotype, …."""
-    heeded = {"search": 2, "select": 1, "evaluate": 1, "gradcam": 1}.get(stage, 0)
+    heeded = {"search": 2, "truth": 1, "select": 1, "evaluate": 1, "gradcam": 1}.get(stage, 0)
     named = "-".join(map(str, arguments[:heeded]))
     return CODE / (f"{stage}/{named}.json" if named else f"{stage}.json")
 

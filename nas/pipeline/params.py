@@ -22,6 +22,7 @@ from nas.pipeline.files import write_text
 from nas.pipeline.names import DATA, OWN_GENOTYPES, Label, Network, Slimmed, selection, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
+from nas.space.enumerate import Enumeration
 from nas.space.notation import own, read
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES, SearchSpace, find
@@ -29,7 +30,7 @@ from nas.space.spaces import SPACES, SearchSpace, find
 PATH = Path("params.yaml")
 PRESETS = Path("presets")
 # Mappings that an overlay replaces whole: a network takes no other's recipe, and a preset has its own spaces
-REPLACED = ("pretrain", "slim.recipes", "spaces")
+REPLACED = ("truth.recipes", "pretrain", "slim.recipes", "spaces")
 OWN_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -320,6 +321,25 @@ class Search(CellTraining):
         return {searched.genotype(self.algorithms, self.seeds): searched for searched in self.searches()}
 
 
+class Truth(Section):
+    """Every genotype of a space, trained by each recipe."""
+
+    spaces: _list_of(str)
+    layers: Count
+    channels: Count
+    seeds: _list_of(Natural, minimum=1)
+    sample: Count | None
+    together: Count
+    recipes: Annotated[dict[str, CellTraining], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for name in self.recipes:
+            if not OWN_NAME.fullmatch(name):
+                raise ValueError(f"recipes.{name}: is no name of a recipe: letters, digits and _")
+        return self
+
+
 class Select(Section):
     searches: _list_of(str)
     tune_epochs: Natural
@@ -411,6 +431,7 @@ class Params(Section):
     spaces: dict[str, OwnSpace]
     search: Search
     algorithms: Algorithms
+    truth: Truth
     select: Select
     evaluate: Evaluate
     pretrain: dict[Backbone, Pretrain]
@@ -419,9 +440,9 @@ class Params(Section):
 
     def trainings(self) -> dict[str, Training]:
         """Every section that says how weights are trained, by its key."""
-        return {"search": self.search, "evaluate": self.evaluate} | {
-            f"pretrain.{model}": recipe for model, recipe in self.pretrain.items()
-        }
+        named: dict[str, Training] = {f"truth.recipes.{name}": recipe for name, recipe in self.truth.recipes.items()}
+        named |= {f"pretrain.{model}": recipe for model, recipe in self.pretrain.items()}
+        return {"search": self.search, "evaluate": self.evaluate} | named
 
     def known_spaces(self) -> dict[str, SearchSpace]:
         """The library's spaces and the user's own, by name."""
@@ -449,6 +470,20 @@ class Params(Section):
                 space.of_edges("normal", self.search.nodes)
             except UserError as error:
                 raise ValueError(f"search.{error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _true(self) -> Self:
+        for i, name in enumerate(self.truth.spaces):
+            try:
+                Enumeration(self.space(name), self.search.nodes).check(self.truth.sample)
+            except UserError as error:
+                raise ValueError(f"truth.spaces[{i}]: {error}") from None
+        if self.truth.spaces and self.devices * self.nodes > 1:
+            raise ValueError(
+                f"truth.spaces: {', '.join(self.truth.spaces)} is not allowed: must be empty with devices or nodes "
+                "above 1, as its networks are trained by one process"
+            )
         return self
 
     @model_validator(mode="after")

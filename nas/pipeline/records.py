@@ -236,6 +236,58 @@ class Repeatability(Row):
     verdict: str
 
 
+# truth
+
+
+class TruthMetrics(Metrics):
+    """Of all genotypes of a space, or of the sample, and all recipes and seeds; top-1 of the test images in percent.
+
+    `distinct` of the `genotypes` are different networks; `space` has so many genotypes; `best_top1` is the best mean
+    over the seeds by one recipe, which `best` has by `best_recipe`.
+    """
+
+    space: int
+    genotypes: int
+    distinct: int
+    best: str
+    best_recipe: str
+    best_top1: float
+    mean_top1: float
+    worst_top1: float
+    device: str
+
+
+class Truth(Row):
+    """A network of its own, genotypes as `nas.space.enumerate.spell` spells them; cost as in `NetworkCost`."""
+
+    genotype: str
+    recipe: str
+    seed: int
+    top1: float
+    params: int
+    macs: int
+
+
+class Alias(Row):
+    """A genotype, and the one of `Truth` that is the same network."""
+
+    genotype: str
+    trained_as: str
+
+
+class TruthHistory(Row):
+    genotype: str
+    recipe: str
+    seed: int
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_top1: float
+    test_loss: float
+    test_top1: float
+    test_top5: float
+
+
 # evaluate, pretrain, slim
 
 

@@ -19,7 +19,7 @@ from nas.space.spaces import SPACES, SearchSpace
 from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
-SECTIONS = ("data", "search", "select", "evaluate", "pretrain", "slim", "gradcam")
+SECTIONS = ("data", "search", "truth", "select", "evaluate", "pretrain", "slim", "gradcam")
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +188,14 @@ INTEGERS = {
     "algorithms.r_darts.window": 1,
     "algorithms.r_darts.watch_from": 1,
     "algorithms.oles.count": 1,
+    "truth.layers": 1,
+    "truth.channels": 1,
+    "truth.sample": 1,
+    "truth.together": 1,
+    "truth.recipes.short.epochs": 1,
+    "truth.recipes.short.batch_size": 2,
+    "truth.recipes.short.crop_padding": 0,
+    "truth.recipes.short.cutout": 0,
     "select.tune_epochs": 0,
     "select.batches": 1,
     "evaluate.channels": 1,
@@ -206,8 +214,21 @@ INTEGERS = {
 }
 BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
 MAY_BE_NULL = (
-    *("data.image_size", "data.test_resize", "data.train_limit", "data.test_limit", "select.batches", "gradcam.images"),
-    *("search.gradient_clip", "evaluate.gradient_clip", "pretrain.vgg16_cifar.gradient_clip"),
+    *(
+        "data.image_size",
+        "data.test_resize",
+        "data.train_limit",
+        "data.test_limit",
+        "truth.sample",
+        "select.batches",
+        "gradcam.images",
+    ),
+    *(
+        "search.gradient_clip",
+        "truth.recipes.short.gradient_clip",
+        "evaluate.gradient_clip",
+        "pretrain.vgg16_cifar.gradient_clip",
+    ),
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
 NO_NUMBER = ["0.1", "1e-4", "", True, False, None, [0.1], {"a": 1}]
@@ -220,6 +241,8 @@ POSITIVE = [
     "algorithms.snas.tau",
     "algorithms.snas.tau_min",
     "algorithms.r_darts.least_ratio",
+    "truth.recipes.short.learning_rate",
+    "truth.recipes.short.gradient_clip",
     "evaluate.learning_rate",
     "evaluate.gradient_clip",
     "pretrain.vgg16_cifar.width",
@@ -236,6 +259,8 @@ NOT_NEGATIVE = [
     "algorithms.smooth_darts.epsilon",
     "algorithms.smooth_darts.epsilon_min",
     "algorithms.darts_minus.beta",
+    "truth.recipes.short.learning_rate_min",
+    "truth.recipes.short.weight_decay",
     "evaluate.learning_rate_min",
     "evaluate.weight_decay",
     "evaluate.auxiliary",
@@ -245,6 +270,7 @@ FRACTIONS = [
     *(
         "search.momentum",
         "algorithms.oles.patience",
+        "truth.recipes.short.momentum",
         "evaluate.momentum",
         "evaluate.drop_path",
         "pretrain.vgg16_cifar.momentum",
@@ -806,7 +832,7 @@ def test_an_unknown_key(key, near):
 
 
 def test_an_unknown_key_that_is_like_no_other():
-    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, select"
+    known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, truth, select"
     rest = "evaluate, pretrain, slim, gradcam"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, {rest})"
 

@@ -399,6 +399,7 @@ TRACED = {
     "code": [],
     "prepare": [],
     "search": ["darts", "darts", "0"],
+    "truth": ["s2"],
     "select": ["darts-darts-0"],
     "derive": [],
     "evaluate": ["DARTS_V2", "2", "0"],
@@ -416,7 +417,7 @@ def traced(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proje
     folder = tmp_path_factory.mktemp("traces") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
     project = Project(folder)
-    project.set(select={"searches": TRACED["select"]})
+    project.set(select={"searches": TRACED["select"]}, truth={"spaces": TRACED["truth"], "channels": 2})
     project.repro("code")
     return project
 

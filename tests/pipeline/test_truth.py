@@ -1,0 +1,122 @@
+"""The stage truth on digits: its tables, a kill, one by one, and mistakes."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Project, make_project
+
+from nas.pipeline import records
+from nas.pipeline.files import sha256
+from nas.space.enumerate import read, spell
+
+TABLES = ("table.csv", "aliases.csv", "histories.csv", "metrics.json")
+RECIPE = {"batch_size": 32, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Two operations and one node: 16 genotypes, of which the first of three cells tells 3 · 4 apart."""
+    made = make_project(tmp_path_factory.mktemp("truth") / "project")
+    made.set(spaces={"two": ["skip_connect", "nor_conv_1x1"]}, evaluate={"genotypes": []}, gradcam={"networks": []})
+    made.set(truth={"spaces": ["two"], "channels": 2, "seeds": [0, 1], "together": 5})
+    made.set(truth={"recipes": {"short": RECIPE}})
+    made.repro("truth@two")
+    return made
+
+
+def results(project: Project) -> Path:
+    return project.folder / "results/truth/two"
+
+
+def hashes(project: Project) -> list[str]:
+    return [sha256(results(project) / name) for name in TABLES]
+
+
+@pytest.mark.slow
+def test_every_genotype_is_found_in_the_table(project: Project) -> None:
+    table, aliases = (
+        kind.read(results(project) / f"{name}.csv")
+        for kind, name in ((records.Truth, "table"), (records.Alias, "aliases"))
+    )
+    assert len(aliases) == 16 and len(table) == 12 * 2 and set(table["seed"]) == {0, 1}
+    assert set(aliases["trained_as"]) == set(table["genotype"])
+    assert all(spell(read(text)) == text for text in aliases["genotype"])
+    history = records.TruthHistory.read(results(project) / "histories.csv")
+    last = history[history["epoch"] == 2].set_index(["genotype", "seed"])["test_top1"]
+    assert (table.set_index(["genotype", "seed"])["top1"] == last).all() and len(history) == 48
+    told = json.loads((results(project) / "metrics.json").read_text())
+    assert (told["space"], told["genotypes"], told["distinct"]) == (16, 16, 12)
+    means = table.groupby("genotype")["top1"].mean()
+    assert told["best_top1"] == pytest.approx(means.max()) and means[told["best"]] == means.max()
+    assert told["mean_top1"] == pytest.approx(means.mean())
+    assert table["params"].nunique() > 1 and table["top1"].nunique() > 1
+
+
+@pytest.mark.slow
+def test_a_kill_costs_no_byte(project: Project) -> None:
+    before = hashes(project)
+    shutil.rmtree(project.folder / "checkpoints")
+    shutil.rmtree(results(project))
+    command = [sys.executable, "-m", "stages.truth", "two"]
+    killed = subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL)
+    while killed.poll() is None and len(list((project.folder / "checkpoints").rglob("*.safetensors"))) < 3:
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not results(project).exists()
+    done = project.run(*command).stdout
+    assert "resumed after epoch 2" in done
+    assert hashes(project) == before
+
+
+@pytest.mark.slow
+def test_one_by_one_is_the_same_but_for_rounding(project: Project) -> None:
+    fused = records.Truth.read(results(project) / "table.csv")
+    histories = records.TruthHistory.read(results(project) / "histories.csv")
+    project.set(fast="off", truth={"seeds": [0]})
+    project.run(sys.executable, "-m", "stages.truth", "two")
+    alone = records.TruthHistory.read(results(project) / "histories.csv")
+    of_seed = histories[histories["seed"] == 0]
+    assert list(alone["genotype"]) == list(of_seed["genotype"])
+    for one, other in zip(alone["train_loss"], of_seed["train_loss"], strict=True):
+        assert math.isclose(one, other, rel_tol=1e-3)
+    costs = records.Truth.read(results(project) / "table.csv")[["genotype", "params", "macs"]]
+    assert (costs.to_numpy() == fused[fused["seed"] == 0][["genotype", "params", "macs"]].to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"truth": {"spaces": ["darst"]}}, "truth.spaces[0]: "),
+        ({"truth": {"spaces": ["darts"]}, "search": {"nodes": 4}}, "truth.spaces[0]: darts is not allowed: it has "),
+        ({"truth": {"spaces": ["s1"]}}, "truth.spaces[0]: nodes: 1 is not allowed: must be 4"),
+        ({"truth": {"recipes": {}}}, "truth.recipes: {} is not allowed: must not be empty"),
+        ({"truth": {"recipes": {"short": {"epoch": 1}}}}, "truth.recipes.short.epoch: "),
+        ({"truth": {"recipes": {"short": {"epochs": 0}}}}, "truth.recipes.short.epochs: 0 is not allowed"),
+        ({"truth": {"spaces": ["s2"]}, "devices": 2}, "truth.spaces: s2 is not allowed: must be empty with devices"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(tmp_path: Path, changes: dict, message: str) -> None:
+    from conftest import ROOT, TINY, update
+    from ruamel.yaml import YAML
+
+    from nas.pipeline.errors import UserError
+    from nas.pipeline.params import check
+
+    tree = YAML(typ="safe").load((ROOT / "presets/default.yaml").read_text())
+    update(tree, TINY)
+    if changes.get("truth", {}).get("recipes") == {}:
+        tree["truth"]["recipes"] = {}
+    else:
+        update(tree, changes)
+    with pytest.raises(UserError) as told:
+        check(tree)
+    assert message in str(told.value) and "\n" not in str(told.value)
