@@ -296,6 +296,43 @@ class Gates(Row):
     count: int
 
 
+# truth
+
+
+class Trained(Row):
+    """A genotype of a space as one recipe and seed train it: top-1 in percent, and what it costs, as `NetworkCost`."""
+
+    genotype: str
+    recipe: str
+    seed: int
+    top1: float
+    params: int
+    macs: int
+
+
+class Alias(Row):
+    """A genotype of a space, and the one that was trained in its place, since both compute the same; perhaps itself."""
+
+    genotype: str
+    trained_as: str
+
+
+class ProxyScore(Row):
+    """What a network that was never trained is expected to be worth, by one of `nas.analysis.proxies`."""
+
+    genotype: str
+    proxy: str
+    score: float
+
+
+class Opinion(Row):
+    """What a search's supernet thinks of a genotype: its validation top-1 in percent with that genotype's mixture."""
+
+    search: str
+    genotype: str
+    top1: float
+
+
 # complexity
 
 
