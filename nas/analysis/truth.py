@@ -68,7 +68,8 @@ class Truth:
     def of(cls, table: Iterable[Row], aliases: Iterable[Row] = (), recipe: str | None = None) -> Truth:
         """From rows of genotype, recipe, seed and top1, and rows of genotype and trained_as.
 
-        By default of the table's first recipe; a genotype without an alias stands for itself alone.
+        By default of the table's first recipe; a genotype without an alias stands for itself alone, and what that
+        recipe did not train is left out.
 
         Raises
         ------
@@ -76,12 +77,15 @@ class Truth:
             If the table has no row of that recipe, a seed of a genotype twice, or a top1 that is no percentage, or an
             alias names a genotype that was not trained.
         """
+        table = list(table)
         accuracies = {genotype: mean(each.values()) for genotype, each in _by_seed(table, recipe).items()}
         trained_as: dict[Hashable, str] = {canonical(genotype): genotype for genotype in accuracies}
+        by_any = {row["genotype"] for row in table}
         for row in aliases:
-            if row["trained_as"] not in accuracies:
+            if row["trained_as"] in accuracies:
+                trained_as[canonical(row["genotype"])] = row["trained_as"]
+            elif row["trained_as"] not in by_any:
                 raise ValueError(f"{row['genotype']} is trained as {row['trained_as']}, which the table does not have")
-            trained_as[canonical(row["genotype"])] = row["trained_as"]
         return cls(accuracies, trained_as)
 
     @cached_property
@@ -275,6 +279,12 @@ def by_genotype(scores: Mapping[str, float], truth: Truth) -> tuple[list[float],
     known = [genotype for genotype in truth.accuracies if genotype in of_trained]
     means = [sum(of_trained[genotype]) / len(of_trained[genotype]) for genotype in known]
     return means, [truth.accuracies[genotype] for genotype in known]
+
+
+def favourite(scores: Sequence[float], accuracies: Sequence[float]) -> float:
+    """The accuracy of what has the largest score; of several that share it the mean."""
+    most = max(scores)
+    return mean(accuracy for score, accuracy in zip(scores, accuracies, strict=True) if score == most)
 
 
 def best(accuracies: Mapping[str, float], count: int) -> set[str]:

@@ -152,6 +152,10 @@ def genotype_file(name: str, root: Path = RESULTS) -> Path:
     return root / "genotypes" / f"{name}.json"
 
 
+def truth_folder(space: str, root: Path = RESULTS) -> Path:
+    return root / "truth" / space
+
+
 class Label(NamedTuple):
     """What the last part of a genotype's name says of how it is made from `base`, which is a name too.
 

@@ -16,6 +16,7 @@ from nas.analysis.truth import (
     between_seeds,
     by_genotype,
     canonical,
+    favourite,
     recipes,
     resampled,
     tau,
@@ -86,6 +87,8 @@ def test_recipes_are_kept_apart() -> None:
     assert Truth.of(table).accuracies[A] == 55.0
     long = Truth.of(table, recipe="long")
     assert long.accuracies == {A: 95.0, B: 91.0} and long.worth(C) is None
+    long = Truth.of(table, ALIASES, "long")
+    assert long.sizes == {A: 2, B: 1} and long.worth(ALIASES[0]["genotype"]) is None
 
 
 @pytest.mark.parametrize(
@@ -195,6 +198,8 @@ def test_scores_meet_the_truth_of_what_was_trained() -> None:
     scores = {ALIASES[0]["genotype"]: 1.0, ALIASES[1]["genotype"]: 4.0, C: 4.0, B: 2.0}
     scores[text(one_node(("unknown", 0), ("skip_connect", 1)))] = 9.0
     assert by_genotype(scores, truth) == ([2.0, 3.0], [90.0, 75.0])
+    assert favourite([2.0, 3.0], [90.0, 75.0]) == 75.0
+    assert favourite([3.0, 1.0, 3.0], [90.0, 75.0, 80.0]) == 85.0
 
 
 def test_recipes_agree_as_their_rankings_do() -> None:
