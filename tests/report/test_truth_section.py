@@ -142,6 +142,18 @@ def test_searches_are_judged_by_every_recipe(results: Path) -> None:
     assert {path.name for path in (results.parent / "figures").iterdir()} == {"truth-cells.png", "regret-cells.png"}
 
 
+def test_curves_are_the_means_over_seeds_beside_a_random_draws_regret(results: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(sections, "plot_regret", lambda curves, path, random: seen.append((curves, random)))
+    told(results, shown())
+    ((curves, random),) = seen
+    assert random == pytest.approx(86.25 - (9 * 68.25 + 86.25) / 10)
+    assert [(row["epoch"], row["mean"], row["low"], row["high"]) for row in curves["darts"]] == [
+        (0, 36.0, 36.0, 36.0), (1, 23.0, 10.0, 36.0), (2, 5.0, 0.0, 10.0),
+    ]  # fmt: skip
+    assert [row["mean"] for row in curves["gdas"]] == [36.0, 16.0] and set(curves) == {"darts", "gdas"}
+
+
 def test_a_search_that_ended_early_is_judged_by_its_result(results: Path) -> None:
     """GDAS's metrics name epoch 1, of which α stands for skip_connect and max_pool."""
     _, tables = told(results, shown())
