@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.analysis.truth import recipe_of
 from nas.pipeline.errors import UserError, reason
 
 if TYPE_CHECKING:
@@ -56,16 +57,6 @@ def read(
         told = {"genotype": architecture, "recipe": recipe_of(training[2]), "seed": training[1]}
         rows.append(told | {"top1": _percent(where, accuracy), **cost})
     return rows, [{"genotype": g, "trained_as": g} for g in dict.fromkeys(row["genotype"] for row in rows)]
-
-
-def recipe_of(epochs: int) -> str:
-    """What a published training is called among the recipes: ``200 epochs``."""
-    return f"{epochs} epochs"
-
-
-def is_bench201(genotype: str) -> bool:
-    """Whether a genotype is spelled as NAS-Bench-201 does."""
-    return genotype.startswith("|")
 
 
 def _frame(path: Path) -> DataFrame:

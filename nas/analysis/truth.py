@@ -141,10 +141,10 @@ class Truth:
 def canonical(genotype: str | Genotype) -> Hashable:
     """What genotypes have in common whose nodes list the same two edges in another order.
 
-    A text is read by `nas.space.notation`; one that begins with | is NAS-Bench-201's, and stays.
+    A text is read by `nas.space.notation`; NAS-Bench-201's stays.
     """
     if isinstance(genotype, str):
-        if genotype.startswith("|"):
+        if is_bench201(genotype):
             return genotype
         genotype = notation.parse(genotype)
     cells: dict[str, Any] = {}
@@ -153,6 +153,16 @@ def canonical(genotype: str | Genotype) -> Hashable:
         pairs = (sorted(edges[i : i + 2], key=lambda edge: (edge[1], edge[0])) for i in range(0, len(edges), 2))
         cells[cell] = tuple(edge for pair in pairs for edge in pair)
     return replace(genotype, **cells)
+
+
+def is_bench201(genotype: str) -> bool:
+    """Whether a genotype is spelled as NAS-Bench-201 does."""
+    return genotype.startswith("|")
+
+
+def recipe_of(epochs: int) -> str:
+    """What a published training is called among the recipes: ``200 epochs``."""
+    return f"{epochs} epochs"
 
 
 def recipes(table: Iterable[Row]) -> list[str]:

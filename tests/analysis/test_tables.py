@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.analysis.tables import is_bench201, read, recipe_of
-from nas.analysis.truth import Truth, recipes
+from nas.analysis.tables import read
+from nas.analysis.truth import Truth, is_bench201, recipe_of, recipes
 from nas.networks.bench201 import Bench201Network
 from nas.networks.complexity import count
 from nas.pipeline.errors import UserError

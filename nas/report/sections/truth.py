@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from nas.analysis.tables import is_bench201, recipe_of
 from nas.analysis.truth import (
     Tau,
     Truth,
@@ -15,6 +14,8 @@ from nas.analysis.truth import (
     between_seeds,
     by_genotype,
     favourite,
+    is_bench201,
+    recipe_of,
     recipes,
     tau_interval,
     trajectory,
