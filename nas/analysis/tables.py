@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +47,14 @@ def read(
     rows, seen = [], set()
     for line, (architecture, seed, epochs, accuracy) in enumerate(frame.itertuples(index=False), start=1):
         where = f"{path}: row {line}"
-        known = _operations(where, architecture)
+        try:
+            cost = _cost(str(architecture), shape, num_classes)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
         training = (architecture, _whole(where, "seed", seed, 0), _whole(where, "epochs", epochs, 1))
         if training in seen:
             raise UserError(f"{where}: seed {seed}, {epochs} epochs of {architecture} is there twice")
         seen.add(training)
-        cost = _cost(known, shape, num_classes)
         told = {"genotype": architecture, "recipe": recipe_of(training[2]), "seed": training[1]}
         rows.append(told | {"top1": _percent(where, accuracy), **cost})
     return rows, [{"genotype": g, "trained_as": g} for g in dict.fromkeys(row["genotype"] for row in rows)]
@@ -80,25 +81,32 @@ def _frame(path: Path) -> DataFrame:
     return frame[list(COLUMNS)]
 
 
-def _operations(where: str, architecture: object) -> tuple[str, ...]:
-    """Of all edges, sorted: parameters and multiply-adds depend on nothing else."""
+@cache
+def _cost(architecture: str, shape: tuple[int, int, int], num_classes: int) -> dict[str, int]:
+    """Parameters and multiply-adds: those of a network of ``none``, and what each operation adds to it."""
     from nas.networks.bench201 import parse
 
-    try:
-        return tuple(sorted(name for node in parse(str(architecture)) for name in node))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    names = [name for node in parse(architecture) for name in node]
+    bare = _uniform("none", shape, num_classes)
+    added = [
+        [(one - none) // len(names) for one, none in zip(_uniform(name, shape, num_classes), bare, strict=True)]
+        for name in names
+    ]
+    params, macs = (none + sum(each) for none, *each in zip(bare, *added, strict=True))
+    return {"params": params, "macs": macs}
 
 
 @cache
-def _cost(operations: tuple[str, ...], shape: tuple[int, int, int], num_classes: int) -> Mapping[str, int]:
+def _uniform(name: str, shape: tuple[int, int, int], num_classes: int) -> tuple[int, int]:
+    """Of the network that has one operation on every edge."""
     from nas.networks.bench201 import Bench201Network, written
     from nas.networks.complexity import count
 
-    architecture = written((operations[:1], operations[1:3], operations[3:]))
-    network = Bench201Network(architecture, num_classes=num_classes, in_channels=shape[0])
+    network = Bench201Network(
+        written(((name,), (name,) * 2, (name,) * 3)), num_classes=num_classes, in_channels=shape[0]
+    )
     found = count(network, shape)
-    return {"params": found.params, "macs": found.macs}
+    return found.params, found.macs
 
 
 def _whole(where: str, name: str, value: object, least: int) -> int:

@@ -48,12 +48,14 @@ def test_its_rows_are_those_of_the_stage_and_cost_what_the_networks_do(tmp_path:
     Alias.write(tmp_path / "aliases.csv", aliases)
     assert Trained.read(tmp_path / "truth.csv").to_dict("records") == table
     assert [row["genotype"] for row in aliases] == [row["trained_as"] for row in aliases] == [SKIPS, FIRST, SECOND]
-    for row in (table[0], table[1]):
+    for row in (table[0], table[1], table[4]):
         expected = count(Bench201Network(row["genotype"]), (3, 32, 32))
         assert (row["params"], row["macs"]) == (expected.params, expected.macs)
     assert table[0]["params"] == 73306  # the benchmark's own
-    (grey, *_), _ = read(tmp_path / "table.csv", shape=(1, 28, 28), num_classes=10)
-    assert grey["params"] == 73306 - 2 * 16 * 9 and grey["macs"] < table[0]["macs"]
+    mixed = "|avg_pool_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|nor_conv_3x3~1|avg_pool_3x3~2|"
+    (grey,), _ = read(written(tmp_path / "grey.csv", [(mixed, 0, 12, 50)]), shape=(1, 28, 28), num_classes=7)
+    expected = count(Bench201Network(mixed, in_channels=1, num_classes=7), (1, 28, 28))
+    assert (grey["params"], grey["macs"]) == (expected.params, expected.macs)
 
 
 def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> None:
