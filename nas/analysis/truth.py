@@ -6,6 +6,7 @@ Pure functions over tables. `table` has a row for each trained genotype, recipe 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -280,9 +281,12 @@ def by_genotype(scores: Mapping[str, float], truth: Truth) -> tuple[list[float],
     """Scores and accuracies of the trained genotypes that have a score, a pair each, in the order of the table.
 
     Where several of the space's genotypes stand for one, as a supernet may see them differently, it has their mean.
+    Raises ValueError if a score is NaN, which has no rank.
     """
     of_trained: dict[str, list[float]] = {}
     for genotype, score in scores.items():
+        if math.isnan(score):
+            raise ValueError(f"the score of {genotype} is NaN")
         trained = truth.trained_as.get(canonical(genotype))
         if trained is not None:
             of_trained.setdefault(trained, []).append(score)
@@ -339,7 +343,8 @@ def agreement(table: Sequence[Row], share: float = BEST) -> list[dict[str, Any]]
 def between_seeds(table: Iterable[Row], recipe: str | None = None) -> float | None:
     """Kendall's τ between the accuracies of two seeds, the mean over their pairs; None if a recipe has one seed alone.
 
-    It tells how much of a ranking is the noise of a training: as much one cannot ask a search or a score to foresee.
+    It tells how much of a ranking is the noise of a training. A score may do better: it is held against the mean over
+    the seeds, which has less of it.
     """
     of_seeds = _by_seed(table, recipe)
     seeds = sorted(set.intersection(*(set(each) for each in of_seeds.values())))

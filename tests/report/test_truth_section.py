@@ -1,6 +1,7 @@
 """The section on ground truth: its numbers are those of the tables, its figures show them, and it needs none of it."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,27 @@ def test_a_damaged_table_is_one_line(results: Path) -> None:
     (results / "truth/cells/aliases.csv").unlink()
     with pytest.raises(UserError, match="aliases.csv: is missing"):
         told(results, shown())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"search": "cells-darts", "genotype": SPELLED[SEP, SEP], "top1": 1.0}, "cells-darts is no key of the form"),
+        ({"search": "cells-darts-0", "genotype": "none of ours", "top1": 1.0}, "opinions.csv: is missing or damaged"),
+        ({"search": "cells-darts-0", "genotype": SPELLED[SEP, SEP], "top1": math.nan}, "the score of .* is NaN"),
+    ],
+)
+def test_a_damaged_table_of_scores_is_one_line(results: Path, row: dict, message: str) -> None:
+    Opinion.write(results / "truth/cells/opinions.csv", [row])
+    with pytest.raises(UserError, match=message) as caught:
+        told(results, shown())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_score_of_a_single_genotype_ranks_nothing(results: Path) -> None:
+    row = {"search": "cells-darts-0", "genotype": SPELLED[SEP, SEP], "top1": 1.0}
+    Opinion.write(results / "truth/cells/opinions.csv", [row])
+    assert "scores-cells" not in told(results, shown())[0]
 
 
 def test_the_report_says_what_it_reads(results: Path) -> None:

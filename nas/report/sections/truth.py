@@ -1,7 +1,7 @@
 """Searches judged by the truth of their space: regret, rank, chance, and the scores that a search must beat."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -152,11 +152,11 @@ def _searches(paths: Paths, truth: Truth) -> Rows:
 
 def _scores(report: Report, folder: Path, space: str, truth: Truth, noise: float | None) -> Rows:
     """Draw how well scores rank the space; return a row for each proxy, and for the supernets of each algorithm."""
-    proxies, supernets = _columns(folder / "proxies.csv", ProxyScore, "proxy", "score"), {}
-    for search, opinion in _columns(folder / "opinions.csv", Opinion, "search", "top1").items():
-        supernets.setdefault(Search.of(search).algorithm, []).append(opinion)
-    found = {(name, "untrained"): [_judged(scores, truth)] for name, scores in proxies.items()}
-    found |= {(name, "its supernet"): [_judged(each, truth) for each in of] for name, of in supernets.items()}
+    found: dict[tuple[str, str], list[tuple[Tau, float]]] = {}
+    for name, judged in _judged(folder / "proxies.csv", ProxyScore, "proxy", "score", truth):
+        found[name, "untrained"] = [judged]
+    for search, judged in _judged(folder / "opinions.csv", Opinion, "search", "top1", truth):
+        found.setdefault((Search.of(search).algorithm, "its supernet"), []).append(judged)
     if not found:
         return []
     taus = {
@@ -179,19 +179,27 @@ def _scores(report: Report, folder: Path, space: str, truth: Truth, noise: float
     return [(*row[:2], _number(row[2]), *row[3:]) for row in rows]
 
 
-def _columns(path: Path, record: type[records.Row], name: str, value: str) -> dict[str, dict[str, float]]:
-    """Of each of the names in a table, the value of each genotype; {} where there is no such file."""
+def _judged(
+    path: Path, record: type[records.Row], name: str, value: str, truth: Truth
+) -> Iterator[tuple[str, tuple[Tau, float]]]:
+    """Of each score in a table, what it is called, its τ and the accuracy of its choice; nothing without the file.
+
+    A score of fewer than two of the genotypes that were trained ranks nothing, and is passed over.
+    """
     if not path.exists():
-        return {}
+        return
     columns: dict[str, dict[str, float]] = {}
     for row in record.read(path).to_dict("records"):
         columns.setdefault(row[name], {})[row["genotype"]] = row[value]
-    return columns
-
-
-def _judged(scores: Mapping[str, float], truth: Truth) -> tuple[Tau, float]:
-    pairs = by_genotype(scores, truth)
-    return tau_interval(*pairs), favourite(*pairs)
+    for called, scores in columns.items():
+        try:
+            if name == "search":
+                Search.of(called)
+            pairs = by_genotype(scores, truth)
+        except ValueError as error:
+            raise damaged(path, error) from None
+        if len(pairs[0]) > 1:
+            yield called, (tau_interval(*pairs), favourite(*pairs))
 
 
 def _agreement(row: Mapping[str, Any]) -> tuple:
