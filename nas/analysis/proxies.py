@@ -95,9 +95,11 @@ def naswot(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         raise ValueError("naswot needs a network with a ReLU, or another of nas.analysis.proxies.ACTIVATIONS")
     seen = [(signs, output) for signs, output in seen if output.requires_grad]  # of zeros alone nothing is learned
     reached = torch.autograd.grad(total, [output for _, output in seen], allow_unused=True)
-    on = [signs.flatten(1) for (signs, _), gradient in zip(seen, reached, strict=True) if gradient is not None]
-    codes = torch.cat([torch.ones(len(images), 0, device=images.device), *on], dim=1).double()
-    kernel = codes @ codes.T + (1 - codes) @ (1 - codes).T
+    kernel = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
+    for (signs, _), gradient in zip(seen, reached, strict=True):
+        if gradient is not None:
+            on = signs.flatten(1).double()
+            kernel += on @ on.T + (1 - on) @ (1 - on).T
     if len(kernel.unique(dim=0)) < len(kernel):
         return -inf
     return float(torch.linalg.slogdet(kernel).logabsdet)
