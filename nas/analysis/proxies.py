@@ -38,7 +38,7 @@ def macs(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Synaptic flow: Tanaka, Kunin, Yamins & Ganguli, "Pruning Neural Networks without Any Data by Iteratively
-    Conserving Synaptic Flow", NeurIPS 2020, section 5.
+    Conserving Synaptic Flow", NeurIPS 2020, section 6.
 
     Σ_θ θ·∂R/∂θ, where R is the sum of the outputs for an image of ones of a network whose parameters are replaced by
     their absolute values; in float64, for R grows by a factor with every layer. No normalisation is computed: of batch
@@ -59,7 +59,7 @@ def synflow(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def grad_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """‖∂L/∂θ‖₂ over all weights, of the mean cross-entropy of the batch (Abdelfattah et al., 2021, section 3.1)."""
+    """‖∂L/∂θ‖₂ over all weights, of the mean cross-entropy of the batch (Abdelfattah et al., 2021, section 3.2)."""
     gradients, _ = _gradients(network, images, labels)
     return float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
 
