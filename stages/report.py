@@ -48,6 +48,7 @@ def contents(
     dnal = {model: _of_network(params, model) for model in params.slim.models}
     return Contents(
         searches=params.search.found(),
+        truth=params.truth.spaces,
         networks=networks,
         gradcam=[Network.of(key) for key in params.gradcam.networks],
         recipes={

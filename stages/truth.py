@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nas.pipeline.names import TRUTH, stage_name
+from nas.pipeline.names import stage_name, truth_folder
 from nas.pipeline.params import CellTraining, Params
 from nas.pipeline.stage import run
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nas.space.genotypes import Genotype
     from nas.training.context import Context
 
+SCORED = 64  # images, as the papers of the scores have
 NOISE = "noise"  # draws for a whole batch at once: fused networks would draw others
 
 
@@ -107,6 +108,21 @@ def train_all(context: Context, genotypes: list[Genotype]) -> list[Trained]:
     return found
 
 
+def scored(
+    context: Context, genotypes: Iterable[Genotype], spelled: Mapping[Genotype, str]
+) -> Iterator[dict[str, Any]]:
+    """What each would be worth by the scores that cost no training, of a batch of training images."""
+    from nas.analysis.proxies import score
+    from nas.training.device import seed_for
+
+    params, prepared = context.params, context.prepared
+    stem = next(iter(params.truth.recipes.values())).stem
+    seed = seed_for(params.seed, context.name)
+    images, labels = next(prepared.batches(prepared.train, batch_size=SCORED, shuffle=True).epoch(seed))
+    named = {spelled[genotype]: genotype for genotype in genotypes}
+    yield from score(named, lambda name: networks_of(context, [named[name]], stem, seed)[0], images, labels, seed=seed)
+
+
 def record(context: Context, space: str, count: int, same: dict[Genotype, Genotype], trained: list[Trained]) -> None:
     """Write the table, which genotypes are the same network, the histories and the summary."""
     from statistics import mean
@@ -116,7 +132,7 @@ def record(context: Context, space: str, count: int, same: dict[Genotype, Genoty
     from nas.space.enumerate import spell
     from nas.training.device import device_name
 
-    folder, costs, stems = TRUTH / space, {}, context.params.truth.recipes
+    folder, costs, stems = truth_folder(space), {}, context.params.truth.recipes
     for stem in {section.stem for section in stems.values()}:
         for genotype in set(same.values()):
             (network,) = networks_of(context, [genotype], stem, 0)
@@ -132,11 +148,12 @@ def record(context: Context, space: str, count: int, same: dict[Genotype, Genoty
         | {name: costs[stems[each.recipe].stem, each.genotype][name] for name in ("params", "macs")}
         for each in trained
     ]
-    records.Truth.write(folder / "table.csv", table)
+    records.GroundTruth.write(folder / "table.csv", table)
     aliases = [{"genotype": spelled[one], "trained_as": spelled[other]} for one, other in same.items()]
     records.Alias.write(folder / "aliases.csv", aliases)
     histories = [named(each) | row for each in trained for row in each.history]
     records.TruthHistory.write(folder / "histories.csv", histories)
+    records.ProxyScore.write(folder / "proxies.csv", scored(context, dict.fromkeys(same.values()), spelled))
     scores: dict[tuple[str, str], list[float]] = {}
     for row in table:
         scores.setdefault((row["genotype"], row["recipe"]), []).append(row["top1"])

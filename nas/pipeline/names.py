@@ -21,7 +21,6 @@ DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
 CURVES = RESULTS / "curves"
-TRUTH = RESULTS / "truth"  # a folder for each space
 SUMMARY = RESULTS / "summary.json"
 
 
@@ -151,6 +150,10 @@ def code_file(stage: str, *arguments: object) -> Path:
 
 def genotype_file(name: str, root: Path = RESULTS) -> Path:
     return root / "genotypes" / f"{name}.json"
+
+
+def truth_folder(space: str, root: Path = RESULTS) -> Path:
+    return root / "truth" / space
 
 
 class Label(NamedTuple):

@@ -236,9 +236,6 @@ class Repeatability(Row):
     verdict: str
 
 
-# truth
-
-
 class TruthMetrics(Metrics):
     """Of all genotypes of a space, or of the sample, and all recipes and seeds; top-1 of the test images in percent.
 
@@ -257,7 +254,7 @@ class TruthMetrics(Metrics):
     device: str
 
 
-class Truth(Row):
+class GroundTruth(Row):
     """A network of its own, genotypes as `nas.space.enumerate.spell` spells them; cost as in `NetworkCost`."""
 
     genotype: str
@@ -269,7 +266,7 @@ class Truth(Row):
 
 
 class Alias(Row):
-    """A genotype, and the one of `Truth` that is the same network."""
+    """A genotype, and the one of `GroundTruth` that is the same network."""
 
     genotype: str
     trained_as: str
@@ -346,6 +343,22 @@ class Gates(Row):
     scale: float
     bin: int
     count: int
+
+
+class ProxyScore(Row):
+    """What a network that was never trained is expected to be worth, by one of `nas.analysis.proxies`."""
+
+    genotype: str
+    proxy: str
+    score: float
+
+
+class Opinion(Row):
+    """What a search's supernet thinks of a genotype: its validation top-1 in percent with that genotype's mixture."""
+
+    search: str
+    genotype: str
+    top1: float
 
 
 # complexity

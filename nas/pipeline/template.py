@@ -18,6 +18,7 @@ FILES = (
     "results/search/.gitkeep",
     "results/select/.gitkeep",
     "results/slim/.gitkeep",
+    "results/truth/.gitkeep",
 )
 FOLDERS = ("presets", "stages")
 

@@ -54,6 +54,8 @@ class Contents:
         How many there are; None if it is not known, and then no accuracy has an interval.
     parameters : str
         All of params.yaml.
+    truth : sequence of str
+        The spaces whose genotypes were all trained.
     """
 
     searches: Mapping[str, Search]
@@ -65,6 +67,7 @@ class Contents:
     prepared: Mapping[str, Any] | None = None
     test_images: int | None = None
     parameters: str = ""
+    truth: Sequence[str] = ()
 
     @property
     def runs(self) -> list[Network]:

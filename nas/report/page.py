@@ -20,6 +20,7 @@ from nas.report.sections import (
     recipe,
     roadmap,
     search,
+    truth,
 )
 from nas.report.summary import read_by
 
@@ -27,6 +28,7 @@ SECTIONS = (
     accuracy.summary,
     accuracy.section,
     roadmap.section,
+    truth.section,
     algorithms.section,
     baselines.found_or_random,
     baselines.single_blocks,
@@ -69,7 +71,7 @@ def write(results: Path, contents: Contents) -> None:
 def checksum(results: Path, contents: Contents) -> str:
     """SHA-256, in hexadecimal digits, of the names and bytes of all files in `results` that show in the report."""
     digest = hashlib.sha256()
-    for named in read_by(contents):
+    for named in read_by(contents, results):
         path = results / named.relative_to(RESULTS)
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():

@@ -16,8 +16,8 @@ from nas.pipeline.records import (
 from nas.report.contents import Contents, evaluated, network_costs
 
 
-def read_by(contents: Contents) -> Iterator[Path]:
-    """Every file and folder of results/ that a report of `contents` reads."""
+def read_by(contents: Contents, results: Path = names.RESULTS) -> Iterator[Path]:
+    """Every file and folder of results/ that a report of `contents` reads; scores of a space's genotypes if there."""
     yield from (names.GENOTYPES, names.DRAWINGS)
     yield from (names.PREFERENCE / f"{table}.csv" for table in ("cells", "operations", "repeatability"))
     yield from (names.COMPLEXITY / f"{table}.csv" for table in ("table", "blocks"))
@@ -29,6 +29,9 @@ def read_by(contents: Contents) -> Iterator[Path]:
         yield from (network.gradcam() / file for file in ("metrics.json", "predictions.csv", "pictures"))
     for slimmed in contents.slimmed.networks:
         yield from (slimmed.results() / f for f in ("metrics.json", "history.csv", "channels.csv", "gates.csv"))
+    for space in contents.truth:
+        scores = [f for f in ("proxies.csv", "opinions.csv") if (names.truth_folder(space, results) / f).exists()]
+        yield from (names.truth_folder(space) / file for file in ("table.csv", "aliases.csv", *scores))
 
 
 def summarise(contents: Contents, results: Path = names.RESULTS) -> Summary:

@@ -17,7 +17,7 @@ from nas.pipeline import records
 from nas.pipeline.files import sha256
 from nas.space.enumerate import read, spell
 
-TABLES = ("table.csv", "aliases.csv", "histories.csv", "metrics.json")
+TABLES = ("table.csv", "aliases.csv", "histories.csv", "proxies.csv", "metrics.json")
 RECIPE = {"batch_size": 32, "epochs": 2}
 
 
@@ -44,7 +44,7 @@ def hashes(project: Project) -> list[str]:
 def test_every_genotype_is_found_in_the_table(project: Project) -> None:
     table, aliases = (
         kind.read(results(project) / f"{name}.csv")
-        for kind, name in ((records.Truth, "table"), (records.Alias, "aliases"))
+        for kind, name in ((records.GroundTruth, "table"), (records.Alias, "aliases"))
     )
     assert len(aliases) == 16 and len(table) == 12 * 2 and set(table["seed"]) == {0, 1}
     assert set(aliases["trained_as"]) == set(table["genotype"])
@@ -79,7 +79,7 @@ def test_a_kill_costs_no_byte(project: Project) -> None:
 
 @pytest.mark.slow
 def test_one_by_one_is_the_same_but_for_rounding(project: Project) -> None:
-    fused = records.Truth.read(results(project) / "table.csv")
+    fused = records.GroundTruth.read(results(project) / "table.csv")
     histories = records.TruthHistory.read(results(project) / "histories.csv")
     project.set(fast="off", truth={"seeds": [0]})
     project.run(sys.executable, "-m", "stages.truth", "two")
@@ -88,7 +88,7 @@ def test_one_by_one_is_the_same_but_for_rounding(project: Project) -> None:
     assert list(alone["genotype"]) == list(of_seed["genotype"])
     for one, other in zip(alone["train_loss"], of_seed["train_loss"], strict=True):
         assert math.isclose(one, other, rel_tol=1e-3)
-    costs = records.Truth.read(results(project) / "table.csv")[["genotype", "params", "macs"]]
+    costs = records.GroundTruth.read(results(project) / "table.csv")[["genotype", "params", "macs"]]
     assert (costs.to_numpy() == fused[fused["seed"] == 0][["genotype", "params", "macs"]].to_numpy()).all()
 
 
