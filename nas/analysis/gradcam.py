@@ -75,7 +75,7 @@ class Merit:
     random_drop: float
 
 
-def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: str = "GradCAM") -> Tensor:
+def heat_maps(network: nn.Module, images: Tensor, labels: Sequence[int], method: str = "GradCAM") -> Tensor:
     """Class activation maps of the last cell, for the class that each image belongs to.
 
     Parameters
@@ -118,7 +118,7 @@ def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: s
     return _upsample(_maps(network, images, labels, method)[:, None], "bilinear")[:, 0].clamp(0, 1)
 
 
-def _maps(network: Network, images: Tensor, labels: Sequence[int], method: str) -> Tensor:
+def _maps(network: nn.Module, images: Tensor, labels: Sequence[int], method: str) -> Tensor:
     """`heat_maps` at the images' own size: N × H × W, on the CPU."""
     if method not in METHODS:
         raise UserError(f"method: {unknown('CAM method', method, METHODS)}")
@@ -142,7 +142,7 @@ def _maps(network: Network, images: Tensor, labels: Sequence[int], method: str) 
 @torch.no_grad()
 def _explained(network: nn.Module, images: Tensor) -> nn.Module:
     """The last cell, or of a network without cells the last module whose maps have more than one pixel."""
-    if isinstance(network, Network):
+    if hasattr(network, "cells"):
         return network.cells[-1]
     seen: list[nn.Module] = []
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from nas.data.augment import normalise
-from nas.deploy.predict import inputs_of
+from nas.deploy.inputs import inputs_of
 from nas.deploy.runtime import required, run, session
 from nas.pipeline.errors import UserError
 from nas.pipeline.files import whole_file
@@ -34,6 +34,9 @@ class Deployed(nn.Module):
 
     ``forward(images)``: N × C × H × W, uint8 → N × classes logits.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -54,10 +57,9 @@ class Exported:
     onnx: bytes
 
     def save_program(self, path: str | Path) -> None:
-        with whole_file(path) as temporary:
-            # Into a file object: the archive would name its own path, and the file not have the same bytes elsewhere.
-            with open(temporary, "wb") as file:
-                torch.export.save(self.program, file)
+        # Into a file object: the archive would name its own path, and the file not have the same bytes elsewhere.
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            torch.export.save(self.program, file)
 
     def save_onnx(self, path: str | Path) -> None:
         with whole_file(path) as temporary:
@@ -83,9 +85,9 @@ def export(network: nn.Module) -> Exported:
         program = torch.export.export(Deployed(network), (images,), dynamic_shapes=({0: Dim("batch")},))
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # has this machine's paths
-        proto = torch.onnx.export(
-            program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-        ).model_proto
+        made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    assert made is not None, "with no file to write it is returned"
+    proto = made.model_proto
     _clean(proto)
     for key, value in (("classes", list(inputs.classes)), ("shape", list(inputs.shape))):
         proto.metadata_props.add(key=key, value=json.dumps(value, ensure_ascii=False))
@@ -149,7 +151,8 @@ def check(network: nn.Module, onnx: str | Path, program: str | Path, images: Ten
     """
     runtime = session(onnx, threads)
     loaded = torch.export.load(program).module()
-    deployed, errors = Deployed(network), {}
+    deployed = Deployed(network)
+    errors: dict[str, float] = {}
     ways: dict[str, Callable[[Tensor], np.ndarray]] = {
         str(onnx): lambda batch: run(runtime, batch.numpy()),
         str(program): lambda batch: loaded(batch).numpy(),

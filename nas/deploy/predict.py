@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.data.inputs import Inputs
 from nas.deploy import images as reading
+from nas.deploy.inputs import inputs_of
 from nas.deploy.models import load
-from nas.pipeline.errors import UserError
 
 
 @torch.no_grad()
@@ -62,11 +61,3 @@ def predict(
     finally:
         network.train(was_training)
     return torch.cat(parts)
-
-
-def inputs_of(network: nn.Module) -> Inputs:
-    """What a network says that it takes; raises UserError if it says nothing."""
-    inputs = getattr(network, "inputs", None)
-    if not isinstance(inputs, Inputs):
-        raise UserError("network: it does not say what images it takes; load one that was trained since it does")
-    return inputs
