@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from nas.pipeline import names
-from nas.pipeline.names import Label, Network, Search
+from nas.pipeline.names import Exported, Label, Network, Search
 from nas.pipeline.params import RANDOM
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.intervals import seeds_half_width, widened, wilson
@@ -54,6 +54,11 @@ class Contents:
         How many there are; None if it is not known, and then no accuracy has an interval.
     parameters : str
         All of params.yaml.
+    exported : sequence of Exported
+    timed : sequence of str
+        Whose latency was measured: keys of exported networks, and GENOTYPE-LAYERS of published ones.
+    licence : str, optional
+        Of the data, as the user states it.
     """
 
     searches: Mapping[str, Search]
@@ -65,6 +70,9 @@ class Contents:
     prepared: Mapping[str, Any] | None = None
     test_images: int | None = None
     parameters: str = ""
+    exported: Sequence[Exported] = ()
+    timed: Sequence[str] = ()
+    licence: str | None = None
 
     @property
     def runs(self) -> list[Network]:

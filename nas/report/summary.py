@@ -29,6 +29,9 @@ def read_by(contents: Contents) -> Iterator[Path]:
         yield from (network.gradcam() / file for file in ("metrics.json", "predictions.csv", "pictures"))
     for slimmed in contents.slimmed.networks:
         yield from (slimmed.results() / f for f in ("metrics.json", "history.csv", "channels.csv", "gates.csv"))
+    yield from (exported.results() / "metrics.json" for exported in contents.exported)
+    if contents.timed:
+        yield names.LATENCY
 
 
 def summarise(contents: Contents, results: Path = names.RESULTS) -> Summary:
