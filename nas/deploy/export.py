@@ -4,11 +4,12 @@ Both take images as they are, uint8 from 0 to 255, N × C × H × W, for any N, 
 a part of the network. The same network gives the same bytes.
 """
 
+import io
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from nas.pipeline.files import whole_file
 INPUT, OUTPUT = "images", "logits"
 # Of the logits, relative to the largest: float32 in another order of additions. Measured are 1e-7 to 1e-6 on ours.
 BOUND = 1e-4
+LARGEST = 2**31 - 1  # images at a time; older versions of torch want a bound
 
 
 class Deployed(nn.Module):
@@ -82,7 +84,8 @@ def export(network: nn.Module) -> Exported:
     # Two, since torch.export would take a batch of one for a size that is fixed.
     images = torch.zeros(2, *inputs.shape, dtype=torch.uint8)
     with _silent(), torch.no_grad():
-        program = torch.export.export(Deployed(network), (images,), dynamic_shapes=({0: Dim("batch")},))
+        size = ({0: Dim("batch", max=LARGEST)},)
+        program = torch.export.export(Deployed(network), (images,), dynamic_shapes=size, strict=False)
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # has this machine's paths
         made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
@@ -101,7 +104,7 @@ def _silent() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -62,9 +62,11 @@ def quantise(onnx: bytes, path: str | Path, images: Tensor, batch_size: int = 64
     proto = format.load_from_string(onnx)
     # Batch norms that no convolution is before have one weight a channel, which the tools take for a matrix.
     apart = [node.name for node in proto.graph.node if node.op_type in (*NORMALISATION, "Cast", "BatchNormalization")]
-    with whole_file(path) as temporary, _silent():
+    with TemporaryDirectory() as folder, whole_file(path) as temporary, _silent():
+        source = Path(folder) / "network.onnx"
+        source.write_bytes(onnx)
         quantize(
-            proto,
+            source,
             temporary,
             Images(),
             quant_format=QuantFormat.QDQ,
