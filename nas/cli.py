@@ -131,7 +131,7 @@ def predict(
     csv: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     explain: Path | None = None,
-    invert: Annotated[bool, Parameter(negative="")] = False,
+    ink: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Classify images by a trained network; its own file says its classes, and how images are brought to it.
 
@@ -151,8 +151,8 @@ def predict(
         Print JSON.
     explain
         A folder to write each image to, beside it where the network looks.
-    invert
-        Exchange light and dark: for dark strokes on paper, by a network that learned light ones on a dark ground.
+    ink
+        They show dark strokes on paper, and the network learned light ones on black, as the digits are.
     """
     if csv and json:
         raise UserError("--csv, --json: name one of the two")
@@ -163,7 +163,7 @@ def predict(
 
     network = load(model)
     paths, passed_over = reading.files([image, *images])
-    pixels = reading.read(paths, inputs_of(network), invert)
+    pixels = reading.read(paths, inputs_of(network), ink)
     shown = predictions.as_csv if csv else predictions.as_json if json else predictions.as_table
     print(shown(predictions.predictions(network, paths, pixels, top)), end="")
     if passed_over:

@@ -22,7 +22,7 @@ from torch.export import Dim, ExportedProgram
 from nas.data.augment import normalise
 from nas.deploy.inputs import inputs_of
 from nas.deploy.runtime import required, run, session
-from nas.pipeline.errors import UserError
+from nas.pipeline.errors import UserError, reason
 from nas.pipeline.files import whole_file
 
 INPUT, OUTPUT = "images", "logits"
@@ -77,18 +77,22 @@ def export(network: nn.Module) -> Exported:
     Raises
     ------
     UserError
-        If the network does not say what images it takes, or what torch.onnx needs is not installed.
+        If the network does not say what images it takes, has an operation that torch cannot export (noise is one), or
+        what torch.onnx needs is not installed.
     """
     required("onnx", "onnxscript")
     inputs = inputs_of(network)
     # Two, since torch.export would take a batch of one for a size that is fixed.
     images = torch.zeros(2, *inputs.shape, dtype=torch.uint8)
-    with _silent(), torch.no_grad():
-        size = ({0: Dim("batch", max=LARGEST)},)
-        program = torch.export.export(Deployed(network), (images,), dynamic_shapes=size, strict=False)
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # has this machine's paths
-        made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    size = ({0: Dim("batch", max=LARGEST)},)
+    try:
+        with _silent(), torch.no_grad():
+            program = torch.export.export(Deployed(network), (images,), dynamic_shapes=size, strict=False)
+            for node in program.graph.nodes:
+                node.meta.pop("stack_trace", None)  # has this machine's paths
+            made = torch.onnx.export(program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    except RuntimeError as error:  # as all of torch.export's and torch.onnx's are
+        raise UserError(f"network: torch cannot export it ({reason(error)})") from error
     assert made is not None, "with no file to write it is returned"
     proto = made.model_proto
     _clean(proto)
@@ -155,7 +159,7 @@ def check(network: nn.Module, onnx: str | Path, program: str | Path, images: Ten
     runtime = session(onnx, threads)
     loaded = torch.export.load(program).module()
     deployed = Deployed(network)
-    errors: dict[str, float] = {}
+    errors: dict[str, float] = dict.fromkeys((str(onnx), str(program)), 0.0)
     ways: dict[str, Callable[[Tensor], np.ndarray]] = {
         str(onnx): lambda batch: run(runtime, batch.numpy()),
         str(program): lambda batch: loaded(batch).numpy(),
@@ -164,7 +168,7 @@ def check(network: nn.Module, onnx: str | Path, program: str | Path, images: Ten
         for batch in [*images.split(1), images]:
             expected = deployed(batch).numpy()
             for name, compute in ways.items():
-                errors[name] = max(errors.get(name, 0.0), relative_error(expected, compute(batch)))
+                errors[name] = float(np.maximum(errors[name], relative_error(expected, compute(batch))))  # or NaN
     for name, error in errors.items():
         if not error <= BOUND:  # nor if it is no number
             raise UserError(f"{name}: its logits differ from the network's by {error:.1e} of the largest, over {BOUND}")

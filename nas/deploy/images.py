@@ -4,16 +4,18 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from nas.data.inputs import Inputs
 from nas.data.readers.folder import SUFFIXES
 from nas.data.streaming import centre_square, read_image
 from nas.pipeline.errors import UserError
+
+INK = (2, 25)  # percent of an image's pixels, from its darkest and from its brightest
 
 
 def files(paths: Iterable[str | Path]) -> tuple[list[Path], Counter[str]]:
@@ -45,7 +47,7 @@ def files(paths: Iterable[str | Path]) -> tuple[list[Path], Counter[str]]:
     return found, passed_over
 
 
-def read(paths: Sequence[Path], inputs: Inputs, invert: bool = False) -> Tensor:
+def read(paths: Sequence[Path], inputs: Inputs, ink: bool = False) -> Tensor:
     """Read image files as the network's test images were read.
 
     Parameters
@@ -54,8 +56,10 @@ def read(paths: Sequence[Path], inputs: Inputs, invert: bool = False) -> Tensor:
     inputs : Inputs
         What the network takes. An image of another size is resized and its centre cropped, one in colour made grey for
         a network of grey images, and the other way round.
-    invert : bool, default False
-        Exchange light and dark: for dark strokes on paper, where the network learned light ones on a dark ground.
+    ink : bool, default False
+        They show dark strokes on paper, and the network learned light ones on a black ground, as sets of handwritten
+        digits have them: make the brightest quarter of an image white and its darkest fiftieth black, and exchange
+        light and dark.
 
     Returns
     -------
@@ -68,24 +72,24 @@ def read(paths: Sequence[Path], inputs: Inputs, invert: bool = False) -> Tensor:
     """
     channels, height, width = inputs.shape
 
-    def sized(image: Any) -> Any:
-        if image.size == (width, height):
-            return image
-        if height != width:
-            raise UserError(
-                f"is {image.size[1]}×{image.size[0]} pixels (height×width), and the network takes {height}×{width}"
-            )
-        return centre_square(height, inputs.resize)(image)
+    def brought(image: Image.Image) -> Image.Image:
+        if ink:
+            image = ImageOps.invert(ImageOps.autocontrast(image.convert("L"), cutoff=INK))
+        fits = image.size == (width, height) or height != width  # of the latter a wrong size is told below
+        return image if fits else centre_square(height, inputs.resize)(image)
 
-    def one(path: Path) -> Tensor:
+    images = torch.empty(len(paths), *inputs.shape, dtype=torch.uint8)
+    for place, path in zip(images, paths, strict=True):
         try:
-            return read_image(path, sized, channels)
+            image = read_image(path, brought, channels)
         except UserError as error:  # as the reader of data sets says it, whose parameter names their folder
             told = str(error).removeprefix("data.root: ").removeprefix(f"{path} ")
             raise UserError(f"{path}: {told}") from None
-
-    images = torch.stack([one(path) for path in paths])
-    return 255 - images if invert else images
+        if image.shape != place.shape:
+            found, taken = ("×".join(map(str, shape[1:])) for shape in (image.shape, inputs.shape))
+            raise UserError(f"{path}: is {found} pixels (height×width), and the network takes {taken}")
+        place.copy_(image)
+    return images
 
 
 def of_array(array: np.ndarray) -> Tensor:
@@ -105,4 +109,4 @@ def of_array(array: np.ndarray) -> Tensor:
     if array.ndim != 4:
         shape = " × ".join(map(str, array.shape))
         raise UserError(f"images: an array must be N × H × W × C, N × H × W, H × W × C or H × W, not {shape}")
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.array(array)).permute(0, 3, 1, 2)
