@@ -209,7 +209,7 @@ def show(genotype: str, /, output: Path = Path()) -> None:
     output
         The folder for the drawings.
     """
-    from nas.deploy.show import draw, find, written
+    from nas.report.show import draw, find, written
 
     name, found = find(genotype)
     print(written(found), end="")
