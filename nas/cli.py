@@ -158,19 +158,17 @@ def predict(
         raise UserError("--csv, --json: name one of the two")
     from nas.deploy import images as reading
     from nas.deploy import predictions
-    from nas.deploy.inputs import inputs_of
     from nas.deploy.models import load
 
     network = load(model)
     paths, passed_over = reading.files([image, *images])
-    pixels = reading.read(paths, inputs_of(network), ink)
+    found = predictions.of_files(network, paths, top=top, ink=ink, heat=explain)
     shown = predictions.as_csv if csv else predictions.as_json if json else predictions.as_table
-    print(shown(predictions.predictions(network, paths, pixels, top)), end="")
+    print(shown(found), end="")
     if passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common(5))
         print(f"{len(paths)} images read, {passed_over.total()} other files passed over: {kinds}", file=sys.stderr)
     if explain is not None:
-        predictions.explain(network, paths, pixels, explain)
         print(f"{explain}: where the network looks, of each image", file=sys.stderr)
 
 

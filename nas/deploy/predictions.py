@@ -10,9 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nas.deploy.images import read
 from nas.deploy.inputs import inputs_of
 from nas.deploy.predict import predict
 from nas.pipeline.files import whole_file
+
+AT_ONCE = 256  # images, whatever their number
 
 
 class Prediction(NamedTuple):
@@ -31,6 +34,20 @@ def predictions(network: nn.Module, paths: Sequence[Path], images: Tensor, top: 
         Prediction(str(path), [(names[i], value) for i, value in zip(indices, values, strict=True)])
         for path, values, indices in rows
     ]
+
+
+def of_files(
+    network: nn.Module, paths: Sequence[Path], *, top: int = 3, ink: bool = False, heat: str | Path | None = None
+) -> list[Prediction]:
+    """`predictions` of files, read as `nas.deploy.images.read` reads them; and `explain` into the folder `heat`."""
+    found: list[Prediction] = []
+    for start in range(0, len(paths), AT_ONCE):
+        part = paths[start : start + AT_ONCE]
+        images = read(part, inputs_of(network), ink)
+        found += predictions(network, part, images, top)
+        if heat is not None:
+            explain(network, part, images, heat, first=start)
+    return found
 
 
 def as_table(found: Sequence[Prediction]) -> str:
@@ -60,13 +77,10 @@ def as_json(found: Sequence[Prediction]) -> str:
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
-def explain(network: nn.Module, paths: Sequence[Path], images: Tensor, folder: str | Path) -> list[Path]:
+def explain(network: nn.Module, paths: Sequence[Path], images: Tensor, folder: str | Path, first: int = 0) -> None:
     """Write each image and, beside it, where the network looks for the class that it predicts, by Grad-CAM.
 
-    Returns
-    -------
-    list of Path
-        NUMBER-NAME.png in `folder`, in the order of `paths`.
+    As NUMBER-NAME.png in `folder`, in the order of `paths` and numbered from `first`.
     """
     import numpy as np
     from PIL import Image
@@ -77,11 +91,8 @@ def explain(network: nn.Module, paths: Sequence[Path], images: Tensor, folder: s
     with torch.no_grad():
         labels = network(normalised).argmax(dim=1).tolist()
     maps = gradcam.heat_maps(network, normalised, labels)
-    written = []
     pairs = zip(paths, gradcam.pictures(images), gradcam.overlays(images, maps), strict=True)
-    for number, (path, picture, overlay) in enumerate(pairs):
+    for number, (path, picture, overlay) in enumerate(pairs, start=first):
         target = Path(folder) / f"{number}-{path.stem}.png"
         with whole_file(target) as temporary:
             Image.fromarray(np.concatenate((picture, overlay), axis=1)).save(temporary, format="png")
-        written.append(target)
-    return written
