@@ -94,6 +94,7 @@ def export(network: nn.Module) -> Exported:
     except RuntimeError as error:  # as all of torch.export's and torch.onnx's are
         raise UserError(f"network: torch cannot export it ({reason(error)})") from error
     assert made is not None, "with no file to write it is returned"
+    program.example_inputs = None  # torch would pickle them into the file, which holds tensors and JSON without them
     proto = made.model_proto
     _clean(proto)
     for key, value in (("classes", list(inputs.classes)), ("shape", list(inputs.shape))):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,13 @@ def test_another_process_writes_the_same_bytes_and_no_path(exported: tuple[nn.Mo
         assert written == (tmp_path / name).read_bytes(), name
         for own in (str(ROOT), str(tmp_path), str(exported[1]), "site-packages"):
             assert own.encode() not in written, (name, own)
+
+
+def test_nothing_is_pickled_into_the_program(exported: tuple[nn.Module, Path]) -> None:
+    with zipfile.ZipFile(exported[1] / "network.pt2") as archive:
+        contents = {info.filename: archive.read(info) for info in archive.infolist()}
+    assert any(name.endswith("models/model.json") for name in contents)
+    assert not [name for name, held in contents.items() if name.endswith((".pt", ".pkl")) and held]
 
 
 def test_exporting_leaves_the_network_as_it_was() -> None:
