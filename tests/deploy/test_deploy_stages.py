@@ -75,6 +75,7 @@ def measured(project: Project) -> list[str]:
 def test_every_form_is_measured_with_every_batch_and_number_of_threads(deployed: Project, copy_of: Copy) -> None:
     project = copy_of(deployed)
     project.set(threads=2, latency=LATENCY | {"repeats": 2})
+    project.repro("code")
     project.run(sys.executable, "-m", "stages.latency")  # the stage alone: with other threads all would be trained anew
     forms = [(key, form) for key in LATENCY["networks"] for form in ("eager", "onnx", "int8")]
     forms += [("DARTS_V2-2", "eager"), ("DARTS_V2-2", "onnx")]
