@@ -15,6 +15,9 @@ from cyclopts.validators import Number
 from nas.pipeline.errors import UserError
 from nas.pipeline.version import VERSION
 
+# Which of pyproject.toml's brings what, where less than `pipeline` is enough
+EXTRAS = {"pytorch_grad_cam": "explain", "torchvision": "explain"}
+
 app = App(
     name="nas",
     version=VERSION,
@@ -118,6 +121,100 @@ def report(study: str | None = None, /, *, since: str = "main") -> int:
     return subprocess.run([sys.executable, "-m", "studies.report", study], check=False).returncode
 
 
+@app.command
+def predict(
+    model: str,
+    image: str,
+    /,
+    *images: str,
+    top: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
+    csv: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    explain: Path | None = None,
+    ink: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Classify images by a trained network; its own file says its classes, and how images are brought to it.
+
+    Parameters
+    ----------
+    model
+        A file of models/evaluate or models/slim, or its name there: DARTS_V2-3-0.
+    image
+        A file, or a folder, of which every image is taken.
+    images
+        More of them.
+    top
+        How many classes are told of each image, the likeliest first.
+    csv
+        Print CSV: image,rank,class,probability.
+    json
+        Print JSON.
+    explain
+        A folder to write each image to, beside it where the network looks.
+    ink
+        They show dark strokes on paper, and the network learned light ones on black, as the digits are.
+    """
+    if csv and json:
+        raise UserError("--csv, --json: name one of the two")
+    from nas.deploy import images as reading
+    from nas.deploy import predictions
+    from nas.deploy.models import load
+
+    network = load(model)
+    paths, passed_over = reading.files([image, *images])
+    found = predictions.of_files(network, paths, top=top, ink=ink, heat=explain)
+    shown = predictions.as_csv if csv else predictions.as_json if json else predictions.as_table
+    print(shown(found), end="")
+    if passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common(5))
+        print(f"{len(paths)} images read, {passed_over.total()} other files passed over: {kinds}", file=sys.stderr)
+    if explain is not None:
+        print(f"{explain}: where the network looks, of each image", file=sys.stderr)
+
+
+@app.command
+def export(model: str, /, output: Path = Path("exported"), *, calibrate: tuple[str, ...] = ()) -> None:
+    """Write a trained network for other programs: network.onnx and network.pt2, which take images as they are.
+
+    Parameters
+    ----------
+    model
+        A file of models/evaluate or models/slim, or its name there: DARTS_V2-3-0.
+    output
+        The folder to write.
+    calibrate
+        Training images, files or folders, which give int8.onnx its scales; without them there is none.
+    """
+    from nas.deploy import images
+    from nas.deploy.inputs import inputs_of
+    from nas.deploy.models import load
+    from nas.deploy.write import write
+
+    network = load(model)
+    pixels = images.read(images.files(calibrate)[0], inputs_of(network)) if calibrate else None
+    error = write(network, output, calibration=pixels)
+    print(f"{output}: logits differ from the network's by at most {error:.1e} of the largest")
+
+
+@app.command
+def show(genotype: str, /, output: Path = Path()) -> None:
+    """Print a genotype and draw its cells: NAME-normal.png and NAME-reduce.png.
+
+    Parameters
+    ----------
+    genotype
+        A published one's name, one of results/genotypes or genotypes, or a file.
+    output
+        The folder for the drawings.
+    """
+    from nas.report.show import draw, find, written
+
+    name, found = find(genotype)
+    print(written(found), end="")
+    for path in draw(name, found, output):
+        print(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default the program's own; return the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -129,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = (missing.name or "nas").split(".")[0]
         if name == "nas":
             raise
-        told = f"{name} is not installed; pip install 'nas-studies[pipeline]'"
+        extra = EXTRAS.get(name, "pipeline")
+        told = f"{name} is not installed; pip install 'nas-studies[{extra}]'"
     except (UserError, OSError) as mistake:
         told = " ".join(str(mistake).split())
     except KeyboardInterrupt:

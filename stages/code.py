@@ -9,7 +9,7 @@ from nas.pipeline.stage import run
 
 def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
     """Each stage that is to be fingerprinted, with the arguments that its code depends on."""
-    for stage in ("prepare", "derive", "complexity", "pretrain", "slim", "report"):
+    for stage in ("prepare", "derive", "complexity", "pretrain", "slim", "export_slim", "latency", "report"):
         yield stage, []
     for space, algorithm in product(params.search.spaces, params.search.algorithms):
         yield "search", [space, algorithm]
@@ -18,6 +18,7 @@ def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
         ("select", params.select.searches),
         ("evaluate", params.evaluate.genotypes),
         ("gradcam", params.gradcam.networks),
+        ("export", params.export.networks),
     ):
         for name in names:
             yield stage, [name]

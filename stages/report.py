@@ -64,12 +64,16 @@ def contents(
         prepared=prepared,
         test_images=prepared["test"] if prepared else test_images,
         parameters=yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True),
+        exported=params.export.exported(),
+        timed=[*params.latency.networks, *params.latency.published],
+        licence=params.export.licence,
     )
 
 
 def main(params: Params, name: str) -> None:
     from nas.data.meta import read_meta
     from nas.pipeline.lock import require_locked
+    from nas.report.cards import write_cards
     from nas.report.page import write
     from nas.report.summary import read_by, summarise, write_curves
 
@@ -79,6 +83,7 @@ def main(params: Params, name: str) -> None:
     require_locked(read_by(shown))
     write(RESULTS, shown)
     write_curves(shown)
+    write_cards(shown)
     summarise(shown).write(SUMMARY)
 
 

@@ -49,6 +49,7 @@ TINY = {
         "recipes": {"vgg16_cifar": {"gate_epochs": 2, "epochs": 2, "milestones": [1]}},
     },
     "gradcam": {"networks": ["DARTS_V2-2-0"], "classes": ["0", "1"]},
+    "export": {"networks": [], "calibration": 64},
 }
 
 

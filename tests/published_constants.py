@@ -41,9 +41,10 @@ NO_HEAT_MAPS = by(
     OURS, networks=[], method="GradCAM", index=0, removed=0.2, images=None,
     classes=["airplane", "automobile", "bird", "cat"],
 )  # fmt: skip
+NO_EXPORT = {"export": by(OURS, networks=[], slimmed=[]), "latency": by(OURS, networks=[], published=[])}
 DARTS = {
     "": RUN, "data": CIFAR10, "search": DARTS_SEARCH, **NO_SELECTION, "evaluate": DARTS_EVALUATE, **NO_DNAL,
-    "gradcam": NO_HEAT_MAPS,
+    "gradcam": NO_HEAT_MAPS, **NO_EXPORT,
 }  # fmt: skip
 
 PIB_SEARCH = DARTS_SEARCH | {
@@ -139,6 +140,7 @@ def dnal(data: dict, penalties: list[float], networks: dict[str, tuple], padding
         "pretrain": pretrain,
         "slim": by("DNAL's tables", models=list(networks), penalties=penalties) | {"recipes": recipes},
         "gradcam": NO_HEAT_MAPS | by(OURS, classes=classes),
+        **NO_EXPORT,
     }
 
 

@@ -9,7 +9,7 @@ from conftest import ENVIRONMENT, ROOT
 import nas
 from nas.cli import app, main
 
-COMMANDS = {"check", "new", "parallel", "preset", "report"}
+COMMANDS = {"check", "export", "new", "parallel", "predict", "preset", "report", "show"}
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:

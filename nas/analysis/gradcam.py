@@ -75,13 +75,13 @@ class Merit:
     random_drop: float
 
 
-def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: str = "GradCAM") -> Tensor:
+def heat_maps(network: nn.Module, images: Tensor, labels: Sequence[int], method: str = "GradCAM") -> Tensor:
     """Class activation maps of the last cell, for the class that each image belongs to.
 
     Parameters
     ----------
-    network : Network
-        In eval mode.
+    network : Network, or another Module
+        In eval mode. Of one without cells it is the last module whose maps have more than one pixel.
     images : Tensor, N × C × H × W
         Normalised as in training, on the network's device.
     labels : sequence of int, N
@@ -118,13 +118,13 @@ def heat_maps(network: Network, images: Tensor, labels: Sequence[int], method: s
     return _upsample(_maps(network, images, labels, method)[:, None], "bilinear")[:, 0].clamp(0, 1)
 
 
-def _maps(network: Network, images: Tensor, labels: Sequence[int], method: str) -> Tensor:
+def _maps(network: nn.Module, images: Tensor, labels: Sequence[int], method: str) -> Tensor:
     """`heat_maps` at the images' own size: N × H × W, on the CPU."""
     if method not in METHODS:
         raise UserError(f"method: {unknown('CAM method', method, METHODS)}")
     targets = [ClassifierOutputTarget(int(label)) for _, label in zip(images, labels, strict=True)]
     trainable = [weight for weight in network.parameters() if weight.requires_grad]
-    last = network.cells[-1]
+    last = _explained(network, images)
     # The gradient stops at the last cell's maps: the weights need none, and most of the time would go there.
     leaf = last.register_forward_hook(lambda module, inputs, output: output.requires_grad_())
     cam = METHODS[method](network, [last])
@@ -137,6 +137,28 @@ def _maps(network: Network, images: Tensor, labels: Sequence[int], method: str) 
         leaf.remove()
         for weight in trainable:
             weight.requires_grad_()
+
+
+@torch.no_grad()
+def _explained(network: nn.Module, images: Tensor) -> nn.Module:
+    """The last cell, or of a network without cells the last module whose maps have more than one pixel."""
+    if hasattr(network, "cells"):
+        return network.cells[-1]
+    seen: list[nn.Module] = []
+
+    def note(module: nn.Module, _: object, output: Tensor) -> None:
+        if output.ndim == 4 and output.shape[2:].numel() > 1:
+            seen.append(module)
+
+    hooks = [leaf.register_forward_hook(note) for leaf in network.modules() if not [*leaf.children()]]
+    try:
+        network(images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen:
+        raise UserError("network: no module of it leaves maps of more than one pixel, in which heat could be shown")
+    return seen[-1]
 
 
 def confidence_drop(

@@ -102,7 +102,7 @@ class ScatterAdd(nn.Module):
 
     def forward(self, *x: Tensor) -> Tensor:
         wide, narrow = x[: len(x) - self.narrow], x[len(x) - self.narrow :]
-        total = wide[0] if wide else x[0].new_zeros(len(x[0]), self.channels, *x[0].shape[2:])
+        total = wide[0] if wide else x[0].new_zeros(x[0].shape[0], self.channels, *x[0].shape[2:])
         for operand in wide[1:]:
             total = total + operand
         for i, operand in enumerate(narrow):

@@ -264,8 +264,11 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             return chosen("search", [searched.space, searched.algorithm], params)
         case "evaluate", genotype, *_:
             return _operations(operations_of(genotype, spaces))
-        case "gradcam", network:
+        case (("gradcam" | "export"), network):
             return _operations(operations_of(Network.of(network).genotype, spaces))
+        case "latency", *_:
+            assert params is not None, "params.yaml names the networks"
+            return _operations(set().union(*(operations_of(name, spaces) for name in params.timed_genotypes())))
         case "complexity", *_:
             from nas.space.operations import names
 

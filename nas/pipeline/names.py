@@ -21,6 +21,9 @@ DRAWINGS = RESULTS / "cells"
 PREFERENCE = RESULTS / "preference"
 COMPLEXITY = RESULTS / "complexity"
 CURVES = RESULTS / "curves"
+LATENCY = RESULTS / "latency"
+CARDS = RESULTS / "cards"
+ONNX, INT8, PROGRAM, WEIGHTS = "network.onnx", "int8.onnx", "network.pt2", "network.safetensors"  # of an export
 SUMMARY = RESULTS / "summary.json"
 
 
@@ -124,6 +127,46 @@ class Slimmed(NamedTuple):
         return MODELS / "slim" / f"{self.key}.safetensors"
 
 
+class Exported(NamedTuple):
+    """A network in the form in which others run it; `key` is that of the evaluated or slimmed network."""
+
+    key: str
+
+    @property
+    def source(self) -> Network | Slimmed:
+        """The network that is exported."""
+        try:
+            return Network.of(self.key)
+        except ValueError:
+            return Slimmed.of(self.key)
+
+    def results(self, root: Path = RESULTS) -> Path:
+        return root / "export" / self.key
+
+    def card(self, root: Path = RESULTS) -> Path:
+        return root / CARDS.name / f"{self.key}.md"
+
+    @property
+    def folder(self) -> Path:
+        return MODELS / "export" / self.key
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / ONNX
+
+    @property
+    def int8(self) -> Path:
+        return self.folder / INT8
+
+    @property
+    def program(self) -> Path:
+        return self.folder / PROGRAM
+
+
 def spelled(value: float) -> str:
     """A number as names hold it: the shortest decimals that read as the same float, always with a point or exponent.
 
@@ -143,7 +186,7 @@ def number(text: str) -> float:
 
 def code_file(stage: str, *arguments: object) -> Path:
     """The fingerprint of a stage's code, which may depend on its arguments: a space and an algorithm, a genotype, …."""
-    heeded = {"search": 2, "truth": 1, "select": 1, "evaluate": 1, "gradcam": 1}.get(stage, 0)
+    heeded = {"search": 2, "truth": 1, "select": 1, "evaluate": 1, "gradcam": 1, "export": 1}.get(stage, 0)
     named = "-".join(map(str, arguments[:heeded]))
     return CODE / (f"{stage}/{named}.json" if named else f"{stage}.json")
 

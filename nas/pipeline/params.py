@@ -19,7 +19,7 @@ from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
-from nas.pipeline.names import DATA, OWN_GENOTYPES, Label, Network, Slimmed, selection, spelled
+from nas.pipeline.names import DATA, OWN_GENOTYPES, Exported, Label, Network, Slimmed, selection, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
 from nas.space.enumerate import Enumeration
@@ -412,6 +412,24 @@ class GradCam(Section):
     images: Count | None
 
 
+class Export(Section):
+    networks: _list_of(str)
+    slimmed: _list_of(str)
+    calibration: Count | None
+    licence: Annotated[str, Field(min_length=1)] | None
+
+    def exported(self) -> list[Exported]:
+        """Every network that is exported."""
+        return [Exported(key) for key in [*self.networks, *self.slimmed]]
+
+
+class Latency(Section):
+    networks: _list_of(str)
+    published: _list_of(str)
+    batches: _list_of(Count, minimum=1)
+    repeats: Count
+
+
 OwnSpace = Annotated[
     _list_of(Annotated[str, AfterValidator(_known_operation)], minimum=1), AfterValidator(_not_none_alone)
 ]
@@ -437,6 +455,8 @@ class Params(Section):
     pretrain: dict[Backbone, Pretrain]
     slim: Slim
     gradcam: GradCam
+    export: Export
+    latency: Latency
 
     def trainings(self) -> dict[str, Training]:
         """Every section that says how weights are trained, by its key."""
@@ -559,6 +579,32 @@ class Params(Section):
             if name not in networks:
                 raise ValueError(f"gradcam.networks[{i}]: {unknown('network', name, networks)}")
         return self
+
+    @model_validator(mode="after")
+    def _exported(self) -> Self:
+        evaluated = [network.key for network in self.evaluate.networks()]
+        slimmed = [network.key for network in self.slim.networks()]
+        exported = [network.key for network in self.export.exported()]
+        for key, names, known in (
+            ("export.networks", self.export.networks, evaluated),
+            ("export.slimmed", self.export.slimmed, slimmed),
+            ("latency.networks", self.latency.networks, exported),
+        ):
+            for i, name in enumerate(names):
+                if name not in known:
+                    raise ValueError(f"{key}[{i}]: {unknown('network', name, known)}")
+        for i, name in enumerate(self.latency.published):
+            genotype, _, layers = name.rpartition("-")
+            if genotype not in PUBLISHED or not re.fullmatch(r"[1-9]\d{0,3}", layers):
+                allowed = f"must be GENOTYPE-LAYERS, of {', '.join(PUBLISHED)}"
+                raise ValueError(f"latency.published[{i}]: {name} is not allowed: {allowed}")
+        return self
+
+    def timed_genotypes(self) -> list[str]:
+        """The genotypes whose networks' latency is measured."""
+        sources = [Exported(key).source for key in self.latency.networks]
+        published = [name.rpartition("-")[0] for name in self.latency.published]
+        return [source.genotype for source in sources if isinstance(source, Network)] + published
 
     def _unknown(self, genotype: str) -> str | None:
         """Why there will be no genotype of that name; None if there will."""

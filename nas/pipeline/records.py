@@ -361,6 +361,55 @@ class Opinion(Row):
     top1: float
 
 
+# export, latency
+
+
+class Exporting(Metrics):
+    """How far exported files are from the network, how large they are, and what they score on the test images.
+
+    `max_relative_error` is of the logits, to the largest; top-1 is in percent, by ONNX Runtime. There is
+    nothing of int8 where it was not asked for; `in_float` are the operations that it leaves in float32, by type.
+    """
+
+    max_relative_error: float
+    top1: float
+    onnx_bytes: int
+    program_bytes: int
+    int8_top1: float | None = None
+    int8_bytes: int | None = None
+    in_float: dict[str, int] | None = None
+    device: str
+
+
+class Latency(Row):
+    """Milliseconds for a batch on CPU threads: median and quartiles of so many `repeats`.
+
+    `form` is eager, onnx or int8; the image is CHANNELSxHEIGHTxWIDTH; macs as `nas.networks.complexity`, of one image.
+    """
+
+    may_be_empty = True
+    network: str
+    form: str
+    image: str
+    macs: int
+    batch: int
+    threads: int
+    lower: float
+    median: float
+    upper: float
+    repeats: int
+
+
+class Machine(Metrics):
+    """What latencies were measured on."""
+
+    processor: str
+    cores: int
+    instructions: str
+    torch: str
+    onnxruntime: str
+
+
 # complexity
 
 

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from nas.pipeline import names
-from nas.pipeline.names import Label, Network, Search
+from nas.pipeline.names import Exported, Label, Network, Search
 from nas.pipeline.params import RANDOM
 from nas.pipeline.records import Evaluation, NetworkCost, damaged
 from nas.report.intervals import seeds_half_width, widened, wilson
@@ -56,6 +56,11 @@ class Contents:
         All of params.yaml.
     truth : sequence of str
         The spaces whose genotypes were all trained.
+    exported : sequence of Exported
+    timed : sequence of str
+        Whose latency was measured: keys of exported networks, and GENOTYPE-LAYERS of published ones.
+    licence : str, optional
+        Of the data, as the user states it.
     """
 
     searches: Mapping[str, Search]
@@ -68,6 +73,9 @@ class Contents:
     test_images: int | None = None
     parameters: str = ""
     truth: Sequence[str] = ()
+    exported: Sequence[Exported] = ()
+    timed: Sequence[str] = ()
+    licence: str | None = None
 
     @property
     def runs(self) -> list[Network]:

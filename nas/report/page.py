@@ -13,6 +13,7 @@ from nas.report.sections import (
     baselines,
     complexity,
     data,
+    deploy,
     dnal,
     genotypes,
     gradcam,
@@ -39,6 +40,8 @@ SECTIONS = (
     complexity.blocks,
     gradcam.section,
     dnal.section,
+    deploy.exports,
+    deploy.latency,
     data.section,
     recipe.section,
 )

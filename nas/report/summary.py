@@ -32,6 +32,9 @@ def read_by(contents: Contents, results: Path = names.RESULTS) -> Iterator[Path]
     for space in contents.truth:
         scores = [f for f in ("proxies.csv", "opinions.csv") if (names.truth_folder(space, results) / f).exists()]
         yield from (names.truth_folder(space) / file for file in ("table.csv", "aliases.csv", *scores))
+    yield from (exported.results() / "metrics.json" for exported in contents.exported)
+    if contents.timed:
+        yield names.LATENCY
 
 
 def summarise(contents: Contents, results: Path = names.RESULTS) -> Summary:

@@ -61,7 +61,12 @@ def test_what_the_data_do_not_have_is_told(changes, message, prepared):
         ({}, {"gradcam": {"index": 3, "networks": []}}),
         (
             {},
-            {"search": {"stem": "imagenet", "spaces": []}, "evaluate": {"genotypes": []}, "gradcam": {"networks": []}},
+            {
+                "search": {"stem": "imagenet", "spaces": []},
+                "evaluate": {"genotypes": []},
+                "gradcam": {"networks": []},
+                "export": {"networks": []},
+            },
         ),
         ({}, {"gradcam": {"index": 3}, "data": {"name": "cifar10"}}),
         ({}, {"gradcam": {"index": 3}, "data": {"test_limit": 30}}),

@@ -108,6 +108,7 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
             "recipes": {"resnet56": default["slim"]["recipes"]["vgg16_cifar"]},
         },
         gradcam={"networks": ["pibconv_f1.5_seed_0-11-5"]},
+        export={"networks": ["DARTS_V2-11-0"], "slimmed": ["resnet56-1e-05", "vgg16_cifar-0.0"]},
     )
     params = load(project.folder / "params.yaml")
     with Repo(str(project.folder)) as repo:
@@ -132,9 +133,12 @@ def test_dvc_spells_every_name_as_we_do(tmp_path: Path) -> None:
     for network in map(Network.of, params.gradcam.networks):
         outs = {network.gradcam() / n for n in ("metrics.json", "predictions.csv", "pictures")}
         expected[f"gradcam@{network.key}"] = outs
-    assert len(expected) == 8 + 2 + 8 + 2 + 10 + 1
+    for exported in params.export.exported():
+        stage = "export" if isinstance(exported.source, Network) else "export_slim"
+        expected[f"{stage}@{exported.key}"] = {exported.folder, exported.results() / "metrics.json"}
+    assert len(expected) == 8 + 2 + 8 + 2 + 10 + 1 + 3
     assert {name: outs for name, outs in told.items() if "@" in name} == expected
-    assert set(told) - set(expected) == {"code", "prepare", "derive", "complexity", "report"}
+    assert set(told) - set(expected) == {"code", "prepare", "derive", "complexity", "latency", "report"}
 
 
 HISTORY = ("metrics.json", "history.csv")

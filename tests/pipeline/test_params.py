@@ -19,7 +19,7 @@ from nas.space.spaces import SPACES, SearchSpace
 from stages.report import in_use
 
 DEFAULT = (ROOT / "presets/default.yaml").read_text()
-SECTIONS = ("data", "search", "truth", "select", "evaluate", "pretrain", "slim", "gradcam")
+SECTIONS = ("data", "search", "truth", "select", "evaluate", "pretrain", "slim", "gradcam", "export", "latency")
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_every_preset_is_valid(name, monkeypatch, tmp_path):
 def test_networks_are_the_product_of_the_lists():
     tree = read(DEFAULT)
     tree["evaluate"] |= {"genotypes": ["DARTS_V2", "darts"], "layers": [2, 3], "seeds": [0, 1]}
-    tree["gradcam"]["networks"] = ["darts-3-1"]
+    tree["gradcam"]["networks"] = tree["export"]["networks"] = ["darts-3-1"]
     expected = ["DARTS_V2-2-0", "DARTS_V2-2-1", "DARTS_V2-3-0", "DARTS_V2-3-1"]
     assert [network.key for network in check(tree).evaluate.networks()] == [
         *expected,
@@ -120,6 +120,11 @@ def test_networks_are_the_product_of_the_lists():
         ("search.flip", "True", True),
         ("search.learning_rate_min", "0.1", 0.1),
         ("gradcam.networks", "[]", []),
+        ("export.networks", "[]", []),
+        ("export.licence", "CC BY 4.0", "CC BY 4.0"),
+        ("export.calibration", "", None),
+        ("latency.networks", "[DARTS_PseudoInvBn-3-0]", ["DARTS_PseudoInvBn-3-0"]),
+        ("latency.published", "[DARTS_V2-20]", ["DARTS_V2-20"]),
         ("select.searches", "[pibconv-darts-0]", ["pibconv-darts-0"]),
         ("select.tune_epochs", "0", 0),
         ("gradcam.classes", '["0", "yes"]', ["0", "yes"]),
@@ -150,8 +155,34 @@ def test_lists_may_be_empty_and_the_pipeline_then_only_summarises():
     tree = read(DEFAULT)
     tree["search"]["spaces"] = []
     tree["evaluate"] |= {"genotypes": [], "layers": [], "seeds": []}
-    tree["gradcam"]["networks"] = []
+    tree["gradcam"]["networks"] = tree["export"]["networks"] = []
     assert check(tree).evaluate.networks() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("export.networks", ["darts-9-0"], "unknown network 'darts-9-0'; did you mean darts-"),
+        ("export.networks", ["vgg16_cifar-0.0"], "unknown network 'vgg16_cifar-0.0'"),
+        ("export.slimmed", ["vgg16_cifar-0.1"], "unknown network 'vgg16_cifar-0.1'; did you mean vgg16_cifar-0."),
+        ("export.slimmed", ["darts-3-0"], "unknown network 'darts-3-0'"),
+        ("latency.networks", ["darts-3-0"], "unknown network 'darts-3-0'; did you mean DARTS_PseudoInvBn-3-0?"),
+        ("latency.published", ["darts-20"], "darts-20 is not allowed: must be GENOTYPE-LAYERS, of DARTS_V1, DARTS_V2"),
+        ("latency.published", ["DARTS_V2"], "DARTS_V2 is not allowed: must be GENOTYPE-LAYERS, of DARTS_V1, DARTS_V2"),
+        ("latency.published", ["DARTS_V2-0"], "DARTS_V2-0 is not allowed: must be GENOTYPE-LAYERS"),
+    ],
+)
+def test_what_is_exported_and_measured_must_be_there(key, value, message):
+    assert refused(key, value).startswith(f"params.yaml: {key}[0]: {message}")
+
+
+def test_slimmed_networks_are_exported_and_measured_too():
+    tree = tree_with("export.slimmed", ["vgg16_cifar-0.001"])
+    tree["latency"]["networks"] = ["vgg16_cifar-0.001", "DARTS_PseudoInvBn-3-0"]
+    tree["latency"]["published"] = ["DARTS_V2-20"]
+    found = check(tree)
+    assert [network.key for network in found.export.exported()] == ["DARTS_PseudoInvBn-3-0", "vgg16_cifar-0.001"]
+    assert found.timed_genotypes() == ["DARTS_PseudoInvBn", "DARTS_V2"]
 
 
 def test_params_cannot_be_changed():
@@ -211,6 +242,8 @@ INTEGERS = {
     "slim.recipes.vgg16_cifar.epochs": 1,
     "gradcam.index": 0,
     "gradcam.images": 1,
+    "export.calibration": 1,
+    "latency.repeats": 1,
 }
 BOUND = ("data.test_resize", "pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start")  # by others
 MAY_BE_NULL = (
@@ -229,6 +262,7 @@ MAY_BE_NULL = (
         "evaluate.gradient_clip",
         "pretrain.vgg16_cifar.gradient_clip",
     ),
+    "export.calibration",
     *("pretrain.vgg16_cifar.cosine_epochs", "slim.recipes.vgg16_cifar.cosine_start"),
 )
 NO_NUMBER = ["0.1", "1e-4", "", True, False, None, [0.1], {"a": 1}]
@@ -630,7 +664,8 @@ def test_a_space_of_ones_own_is_one_like_any_other():
     genotypes = ["mine", "mine_random_2", "mine_epoch_1", "mine_by_gdas_seed_1", "mine_all_mb_conv"]
     searches = {"spaces": ["darts", "mine"], "algorithms": ["darts", "gdas"], "seeds": [0, 1]}
     tree = with_space(["none", "pib_conv_3x3"], search=searches, evaluate={"genotypes": genotypes})
-    found = check(tree | {"gradcam": tree["gradcam"] | {"networks": ["mine_random_2-3-0"]}})
+    named = {key: tree[key] | {"networks": ["mine_random_2-3-0"]} for key in ("gradcam", "export")}
+    found = check(tree | named)
     assert found.space("mine") == SearchSpace("mine", ("none", "pib_conv_3x3"))
     assert found.space("darts") is SPACES["darts"]
     assert [*found.known_spaces()] == [*SPACES, "mine"]
@@ -833,7 +868,7 @@ def test_an_unknown_key(key, near):
 
 def test_an_unknown_key_that_is_like_no_other():
     known = "seed, threads, device, devices, nodes, precision, fast, data, spaces, search, algorithms, truth, select"
-    rest = "evaluate, pretrain, slim, gradcam"
+    rest = "evaluate, pretrain, slim, gradcam, export, latency"
     assert refused("zzz", {"a": 1}) == f"params.yaml: zzz: unknown key 'zzz' (known: {known}, {rest})"
 
 
@@ -1180,7 +1215,7 @@ def test_genotypes_in_files_of_their_own(file, text, message, tmp_path, monkeypa
     (tmp_path / "genotypes").mkdir()
     (tmp_path / "genotypes" / file).write_text(text)
     tree = tree_with("evaluate.genotypes", ["mine"])
-    tree["gradcam"]["networks"] = []
+    tree["gradcam"]["networks"] = tree["export"]["networks"] = []
     if message:
         assert told(lambda: check(tree)).startswith(f"params.yaml: {message}")
     else:

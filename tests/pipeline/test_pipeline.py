@@ -33,6 +33,7 @@ STAGES = {
     *EVALUATIONS,
     "complexity",
     "gradcam@DARTS_V2-2-0",
+    "latency",
     "report",
 }
 SUMMARIES = {"derive", "complexity", "report"}
@@ -407,18 +408,27 @@ TRACED = {
     "gradcam": ["DARTS_V2-2-0"],
     "pretrain": ["vgg16_cifar"],
     "slim": ["vgg16_cifar", "0.01"],
+    "export": ["DARTS_V2-2-0"],
+    "export_slim": ["vgg16_cifar-0.01"],
     "report": [],
+    "latency": [],  # the last, for what it measures is not what dvc.lock names
 }
 
 
 @pytest.fixture(scope="module")
 def traced(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The finished project, where a genotype is to be selected by perturbation too."""
+    """The finished project, where a genotype is to be selected by perturbation too, and networks to be exported."""
     folder = tmp_path_factory.mktemp("traces") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
     project = Project(folder)
-    project.set(select={"searches": TRACED["select"]}, truth={"spaces": TRACED["truth"], "channels": 2})
-    project.repro("code")
+    truth = {"spaces": TRACED["truth"], "channels": 2}
+    project.set(
+        select={"searches": TRACED["select"]},
+        truth=truth,
+        export={"networks": TRACED["export"], "slimmed": TRACED["export_slim"]},
+        latency={"networks": TRACED["export"], "published": ["DARTS_V2-2"], "batches": [1], "repeats": 2},
+    )
+    project.repro("latency")
     return project
 
 
@@ -483,7 +493,8 @@ def names_alone(finished: Project) -> set[str]:
 def test_a_stage_loads_no_module_that_its_fingerprint_lacks(
     stage: str, traced: Project, traces: dict, names_alone: set[str]
 ) -> None:
-    of_one = {"search": "/darts-darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0"}
+    of_one = {"search": "/darts-darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2"}
+    of_one |= {"gradcam": "/DARTS_V2-2-0", "export": "/DARTS_V2-2-0"}
     name = of_one.get(stage, "")
     told = json.loads((traced.folder / f"results/code/{stage}{name}.json").read_text())
     loaded = set(traces[stage]["modules"])

@@ -11,7 +11,14 @@ from nas.pipeline.params import PRESETS, load, preset
 
 KIN = {"default", "fashion_mnist_quick"}  # of the default: small, and no paper's
 # What says nothing where a section's own list is empty
-UNUSED = {"search": "spaces", "truth": "spaces", "select": "searches", "evaluate": "genotypes"}
+UNUSED = {
+    "search": "spaces",
+    "truth": "spaces",
+    "select": "searches",
+    "evaluate": "genotypes",
+    "export": "networks",
+    "latency": "networks",
+}
 
 
 @pytest.fixture(autouse=True)
