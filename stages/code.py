@@ -13,6 +13,8 @@ def stages(params: Params) -> Iterator[tuple[str, list[str]]]:
         yield stage, []
     for space, algorithm in product(params.search.spaces, params.search.algorithms):
         yield "search", [space, algorithm]
+    for space, algorithm in product(params.truth.spaces, params.truth.opinions):
+        yield "opinions", [space, algorithm]
     for stage, names in (
         ("truth", params.truth.spaces),
         ("select", params.select.searches),

@@ -1,10 +1,11 @@
 """One page from all that stands in results/: python -m stages.report."""
 
+from itertools import product
 from pathlib import Path
 
 import yaml
 
-from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network
+from nas.pipeline.names import DATA, RESULTS, SUMMARY, Network, Search
 from nas.pipeline.params import RANDOM, Data, Params
 from nas.pipeline.stage import run
 from nas.report.contents import Contents, Slimmed
@@ -49,6 +50,7 @@ def contents(
     return Contents(
         searches=params.search.found(),
         truth=params.truth.spaces,
+        asked=[Search(*key) for key in product(params.truth.spaces, params.truth.opinions, params.search.seeds)],
         networks=networks,
         gradcam=[Network.of(key) for key in params.gradcam.networks],
         recipes={

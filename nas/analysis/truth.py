@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import hypergeom, kendalltau, rankdata
 
 from nas.space import notation
+from nas.space.enumerate import read
 from nas.space.genotypes import CELLS, Genotype, derive_from_weights, weights_at
 
 Row = Mapping[str, Any]
@@ -142,12 +143,12 @@ class Truth:
 def canonical(genotype: str | Genotype) -> Hashable:
     """What genotypes have in common whose nodes list the same two edges in another order.
 
-    A text is read by `nas.space.notation`; NAS-Bench-201's stays.
+    A text is read by `nas.space.enumerate`, or else by `nas.space.notation`; NAS-Bench-201's stays.
     """
     if isinstance(genotype, str):
         if is_bench201(genotype):
             return genotype
-        genotype = notation.parse(genotype)
+        genotype = read(genotype) if genotype.startswith("normal: ") else notation.parse(genotype)
     cells: dict[str, Any] = {}
     for cell in CELLS:
         edges = getattr(genotype, cell)

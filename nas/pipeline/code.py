@@ -259,6 +259,8 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             return found | {ALGORITHMS: modules, "algorithms": own} | _operations(spaces[space].operations)
         case "truth", space:
             return {SPACES: {space: asdict(spaces[space])}} | _operations(spaces[space].operations)
+        case "opinions", space, algorithm, *_:
+            return chosen("search", [space, algorithm], params)
         case "select", *key:
             searched = Search.of("-".join(key))
             return chosen("search", [searched.space, searched.algorithm], params)

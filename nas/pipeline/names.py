@@ -51,6 +51,9 @@ class Search(NamedTuple):
     def results(self, root: Path = RESULTS) -> Path:
         return root / "search" / self.key
 
+    def opinions(self, root: Path = RESULTS) -> Path:
+        return truth_folder(self.space, root) / "opinions" / f"{self.key}.csv"
+
     def selection(self, root: Path = RESULTS) -> Path:
         return root / "select" / self.key
 
@@ -186,7 +189,7 @@ def number(text: str) -> float:
 
 def code_file(stage: str, *arguments: object) -> Path:
     """The fingerprint of a stage's code, which may depend on its arguments: a space and an algorithm, a genotype, …."""
-    heeded = {"search": 2, "truth": 1, "select": 1, "evaluate": 1, "gradcam": 1, "export": 1}.get(stage, 0)
+    heeded = {"search": 2, "opinions": 2}.get(stage, stage in ("truth", "select", "evaluate", "gradcam", "export"))
     named = "-".join(map(str, arguments[:heeded]))
     return CODE / (f"{stage}/{named}.json" if named else f"{stage}.json")
 

@@ -331,6 +331,7 @@ class Truth(Section):
     sample: Count | None
     together: Count
     recipes: Annotated[dict[str, CellTraining], Field(min_length=1)]
+    opinions: _list_of(str)
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -499,6 +500,13 @@ class Params(Section):
                 Enumeration(self.space(name), self.search.nodes).check(self.truth.sample)
             except UserError as error:
                 raise ValueError(f"truth.spaces[{i}]: {error}") from None
+            if self.truth.opinions and name not in self.search.spaces:
+                told = "truth.opinions asks the supernets of its searches: add it to search.spaces"
+                raise ValueError(f"truth.spaces[{i}]: {name} is searched by nothing, but {told}")
+        asked = [algorithm for algorithm in self.search.algorithms if algorithm != RANDOM]
+        for i, name in enumerate(self.truth.opinions):
+            if name not in asked:
+                raise ValueError(f"truth.opinions[{i}]: {unknown('algorithm', name, asked)}")
         if self.truth.spaces and self.devices * self.nodes > 1:
             raise ValueError(
                 f"truth.spaces: {', '.join(self.truth.spaces)} is not allowed: must be empty with devices or nodes "

@@ -56,6 +56,8 @@ class Contents:
         All of params.yaml.
     truth : sequence of str
         The spaces whose genotypes were all trained.
+    asked : sequence of Search
+        Whose supernets were asked what those genotypes are worth.
     exported : sequence of Exported
     timed : sequence of str
         Whose latency was measured: keys of exported networks, and GENOTYPE-LAYERS of published ones.
@@ -73,6 +75,7 @@ class Contents:
     test_images: int | None = None
     parameters: str = ""
     truth: Sequence[str] = ()
+    asked: Sequence[Search] = ()
     exported: Sequence[Exported] = ()
     timed: Sequence[str] = ()
     licence: str | None = None

@@ -30,8 +30,9 @@ def read_by(contents: Contents, results: Path = names.RESULTS) -> Iterator[Path]
     for slimmed in contents.slimmed.networks:
         yield from (slimmed.results() / f for f in ("metrics.json", "history.csv", "channels.csv", "gates.csv"))
     for space in contents.truth:
-        scores = [f for f in ("proxies.csv", "opinions.csv") if (names.truth_folder(space, results) / f).exists()]
+        scores = [f for f in ("proxies.csv",) if (names.truth_folder(space, results) / f).exists()]
         yield from (names.truth_folder(space) / file for file in ("table.csv", "aliases.csv", *scores))
+    yield from (searched.opinions() for searched in contents.asked)
     yield from (exported.results() / "metrics.json" for exported in contents.exported)
     if contents.timed:
         yield names.LATENCY

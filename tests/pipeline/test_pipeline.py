@@ -400,7 +400,8 @@ TRACED = {
     "code": [],
     "prepare": [],
     "search": ["darts", "darts", "0"],
-    "truth": ["s2"],
+    "truth": ["darts"],
+    "opinions": ["darts", "darts", "0"],
     "select": ["darts-darts-0"],
     "derive": [],
     "evaluate": ["DARTS_V2", "2", "0"],
@@ -421,7 +422,7 @@ def traced(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proje
     folder = tmp_path_factory.mktemp("traces") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
     project = Project(folder)
-    truth = {"spaces": TRACED["truth"], "channels": 2}
+    truth = {"spaces": TRACED["truth"], "sample": 3, "channels": 2, "opinions": ["darts"]}
     project.set(
         select={"searches": TRACED["select"]},
         truth=truth,
@@ -493,8 +494,8 @@ def names_alone(finished: Project) -> set[str]:
 def test_a_stage_loads_no_module_that_its_fingerprint_lacks(
     stage: str, traced: Project, traces: dict, names_alone: set[str]
 ) -> None:
-    of_one = {"search": "/darts-darts", "select": "/darts-darts-0", "evaluate": "/DARTS_V2"}
-    of_one |= {"gradcam": "/DARTS_V2-2-0", "export": "/DARTS_V2-2-0"}
+    of_one = {"search": "/darts-darts", "truth": "/darts", "opinions": "/darts-darts", "select": "/darts-darts-0"}
+    of_one |= {"evaluate": "/DARTS_V2", "gradcam": "/DARTS_V2-2-0", "export": "/DARTS_V2-2-0"}
     name = of_one.get(stage, "")
     told = json.loads((traced.folder / f"results/code/{stage}{name}.json").read_text())
     loaded = set(traces[stage]["modules"])

@@ -90,8 +90,15 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def shown() -> Contents:
-    return contents(searches={searched.key: searched for searched in SEARCHES}, truth=["cells"])
+def shown(results: Path) -> Contents:
+    """The space, and what of its searches' supernets were asked."""
+    asked = [searched for searched in SEARCHES if searched.opinions(results).exists()]
+    return contents(searches={searched.key: searched for searched in SEARCHES}, truth=["cells"], asked=asked)
+
+
+def write_opinions(results: Path, opinions: list[dict]) -> None:
+    for search in {row["search"]: None for row in opinions}:
+        Opinion.write(Search.of(search).opinions(results), [row for row in opinions if row["search"] == search])
 
 
 Table = list[list[str]]
@@ -123,7 +130,7 @@ def test_without_a_truth_there_is_no_section(results: Path) -> None:
 
 
 def test_searches_are_judged_by_every_recipe(results: Path) -> None:
-    text, tables = told(results, shown())
+    text, tables = told(results, shown(results))
     # 50 + {0, 10, 20} + {0, 8, 16}, half a point for the second seed; the best counts twice.
     worst, drawn, best = "50.25", f"{(9 * 68.25 + 86.25) / 10:.2f}", "86.25"
     assert rows_of(tables, "recipe", "genotypes")[0] == ["short", "10", "9", "2", worst, drawn, best, "1.00"]
@@ -146,7 +153,7 @@ def test_searches_are_judged_by_every_recipe(results: Path) -> None:
 def test_curves_are_the_means_over_seeds_beside_a_random_draws_regret(results: Path, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(sections, "plot_regret", lambda curves, path, random: seen.append((curves, random)))
-    told(results, shown())
+    told(results, shown(results))
     ((curves, random),) = seen
     assert random == pytest.approx(86.25 - (9 * 68.25 + 86.25) / 10)
     assert [(row["epoch"], row["mean"], row["low"], row["high"]) for row in curves["darts"]] == [
@@ -157,13 +164,13 @@ def test_curves_are_the_means_over_seeds_beside_a_random_draws_regret(results: P
 
 def test_a_search_that_ended_early_is_judged_by_its_result(results: Path) -> None:
     """GDAS's metrics name epoch 1, of which α stands for skip_connect and max_pool."""
-    _, tables = told(results, shown())
+    _, tables = told(results, shown(results))
     (row,) = [row for row in rows_of(tables, "algorithm, judged by short") if row[0] == "gdas"]
     assert row[2:4] == ["70.25", "16.00"]
 
 
 def test_p_values_are_of_draws_from_the_space_and_adjusted(results: Path) -> None:
-    _, tables = told(results, shown())
+    _, tables = told(results, shown(results))
     table, aliases = (record.read(results / f"truth/cells/{name}.csv").to_dict("records")
                       for record, name in ((GroundTruth, "table"), (Alias, "aliases")))  # fmt: skip
     truth = Truth.of(table, aliases)
@@ -190,8 +197,8 @@ def test_scores_are_held_against_the_truth(results: Path) -> None:
         }.items()
         for pair, top1 in each.items()
     ]
-    Opinion.write(results / "truth/cells/opinions.csv", opinions)
-    _, tables = told(results, shown())
+    write_opinions(results, opinions)
+    _, tables = told(results, shown(results))
     found = {(row[0], row[1]): row[2:] for row in rows_of(tables, "score")}
     assert found["synflow", "untrained"] == ["1.00", "1.00 to 1.00", "86.25", "0.00", "80 %"]
     assert found["snip", "untrained"] == ["-1.00", "-1.00 to -1.00", "50.25", "36.00", "0 %"]
@@ -204,7 +211,7 @@ def test_scores_are_held_against_the_truth(results: Path) -> None:
 
 def test_published_averages_stand_beside_ours(results: Path) -> None:
     """Of NAS-Bench-201, as its paper has them; ours are the regrets of the same algorithms."""
-    text, tables = told(results, shown())
+    text, tables = told(results, shown(results))
     rows = {line[0]: line[1:] for line in rows_of(tables, "algorithm")}
     assert rows["darts"][:4] == ["54.30 ± 0.00", "40.07", "–", "5.00"]
     assert rows["gdas"][:4] == ["93.61 ± 0.09", "0.76", "–", "16.00"]
@@ -235,7 +242,7 @@ def test_a_search_that_the_truth_does_not_have_is_told_of(results: Path) -> None
     Alias.write(
         results / "truth/cells/aliases.csv", [{"genotype": r["genotype"], "trained_as": r["genotype"]} for r in kept]
     )
-    _, tables = told(results, shown())
+    _, tables = told(results, shown(results))
     (row,) = [row for row in rows_of(tables, "algorithm, judged by short") if row[0] == "darts"]
     assert row[1:4] == ["1 of 2", "86.25", "0.00"]
 
@@ -245,41 +252,43 @@ def test_a_damaged_table_is_one_line(results: Path) -> None:
     rows = GroundTruth.read(path).to_dict("records")
     GroundTruth.write(path, [*rows, rows[0]])
     with pytest.raises(UserError, match="table.csv: is missing or damaged .seed 0 of .* is there twice") as caught:
-        told(results, shown())
+        told(results, shown(results))
     assert "\n" not in str(caught.value)
     (results / "truth/cells/aliases.csv").unlink()
     with pytest.raises(UserError, match="aliases.csv: is missing"):
-        told(results, shown())
+        told(results, shown(results))
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"search": "cells-darts", "genotype": SPELLED[SEP, SEP], "top1": 1.0}, "cells-darts is no key of the form"),
-        ({"search": "cells-darts-0", "genotype": "none of ours", "top1": 1.0}, "opinions.csv: is missing or damaged"),
+        (
+            {"search": "cells-darts-0", "genotype": "none of ours", "top1": 1.0},
+            "0.csv: is missing or damaged",
+        ),
         ({"search": "cells-darts-0", "genotype": SPELLED[SEP, SEP], "top1": math.nan}, "the score of .* is NaN"),
     ],
 )
 def test_a_damaged_table_of_scores_is_one_line(results: Path, row: dict, message: str) -> None:
-    Opinion.write(results / "truth/cells/opinions.csv", [row])
+    write_opinions(results, [row])
     with pytest.raises(UserError, match=message) as caught:
-        told(results, shown())
+        told(results, shown(results))
     assert "\n" not in str(caught.value)
 
 
 def test_a_score_of_a_single_genotype_ranks_nothing(results: Path) -> None:
     row = {"search": "cells-darts-0", "genotype": SPELLED[SEP, SEP], "top1": 1.0}
-    Opinion.write(results / "truth/cells/opinions.csv", [row])
-    assert "scores-cells" not in told(results, shown())[0]
+    write_opinions(results, [row])
+    assert "scores-cells" not in told(results, shown(results))[0]
 
 
 def test_the_report_says_what_it_reads(results: Path) -> None:
     def read() -> list[str]:
-        return [path.name for path in read_by(shown(), results) if path.parent.as_posix() == "results/truth/cells"]
+        return [path.name for path in read_by(shown(results), results) if "results/truth/cells" in path.as_posix()]
 
     assert read() == ["table.csv", "aliases.csv"]
-    Opinion.write(results / "truth/cells/opinions.csv", [{"search": "a-b-0", "genotype": "x", "top1": 1.0}])
-    assert read() == ["table.csv", "aliases.csv", "opinions.csv"]
+    write_opinions(results, [{"search": "cells-darts-0", "genotype": "x", "top1": 1.0}])
+    assert read() == ["table.csv", "aliases.csv", "cells-darts-0.csv"]
     assert not [path for path in read_by(contents(), results) if "truth" in path.as_posix()]
 
 

@@ -155,8 +155,11 @@ def _scores(report: Report, folder: Path, space: str, truth: Truth, noise: float
     found: dict[tuple[str, str], list[tuple[Tau, float]]] = {}
     for name, judged in _judged(folder / "proxies.csv", ProxyScore, "proxy", "score", truth):
         found[name, "untrained"] = [judged]
-    for search, judged in _judged(folder / "opinions.csv", Opinion, "search", "top1", truth):
-        found.setdefault((Search.of(search).algorithm, "its supernet"), []).append(judged)
+    for searched in report.contents.asked:
+        if searched.space == space:
+            judged = _judged(searched.opinions(report.results), Opinion, "search", "top1", truth)
+            found.setdefault((searched.algorithm, "its supernet"), []).extend(each for _, each in judged)
+    found = {key: each for key, each in found.items() if each}
     if not found:
         return []
     taus = {
@@ -193,8 +196,6 @@ def _judged(
         columns.setdefault(row[name], {})[row["genotype"]] = row[value]
     for called, scores in columns.items():
         try:
-            if name == "search":
-                Search.of(called)
             pairs = by_genotype(scores, truth)
         except ValueError as error:
             raise damaged(path, error) from None

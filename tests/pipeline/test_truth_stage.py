@@ -40,6 +40,10 @@ def hashes(project: Project) -> list[str]:
     return [sha256(results(project) / name) for name in TABLES]
 
 
+def section(project: Project) -> str:
+    return (project.folder / "results/report.md").read_text().split("\n## Ground truth\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.slow
 def test_every_genotype_is_found_in_the_table(project: Project) -> None:
     table, aliases = (
@@ -120,3 +124,35 @@ def test_a_mistake_ends_in_one_line(tmp_path: Path, changes: dict, message: str)
     with pytest.raises(UserError) as told:
         check(tree)
     assert message in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.slow
+def test_a_search_is_judged_and_its_supernet_asked(project: Project, tmp_path: Path) -> None:
+    shutil.copytree(project.folder, tmp_path / "project", symlinks=True)
+    judged = Project(tmp_path / "project")
+    judged.set(search={"spaces": ["two"], "algorithms": ["darts", "random"], "seeds": [0, 1], "epochs": 2})
+    judged.set(truth={"opinions": ["darts"]}, slim={"models": []}, select={"searches": []}, export={"networks": []})
+    run = judged.repro("report")
+    assert {f"opinions@two-darts-{seed}" for seed in (0, 1)} < set(run)
+    table = records.GroundTruth.read(results(judged) / "table.csv")
+    for seed in (0, 1):
+        asked = records.Opinion.read(results(judged) / f"opinions/two-darts-{seed}.csv")
+        assert set(asked["genotype"]) == set(table["genotype"]) and asked["top1"].nunique() > 1
+    assert "| darts | its supernet | " in section(judged) and "| synflow | untrained | " in section(judged)
+    judged.set(truth={"opinions": []})
+    assert judged.repro("report") == ["code", "report"] and "its supernet" not in section(judged)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"spaces": [], "opinions": ["random"]}, "truth.opinions[0]: unknown algorithm 'random' (known: darts)"),
+        ({"spaces": [], "opinions": ["gdas"]}, "truth.opinions[0]: unknown algorithm 'gdas'"),
+        ({"opinions": ["darts"]}, "params.yaml: truth.spaces[0]: two is searched by nothing, but truth.opinions asks"),
+    ],
+)
+def test_supernets_that_there_are_not(given: dict, message: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    project.set(spaces={"two": ["skip_connect", "nor_conv_1x1"]}, truth={"spaces": ["two"]} | given)
+    done = project.run(sys.executable, "-m", "nas", "check", check=False)
+    assert done.returncode == 1 and message in done.stderr
