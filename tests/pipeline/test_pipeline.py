@@ -285,7 +285,7 @@ def test_algorithms_run_through_the_pipeline_side_by_side(finished: Project, cop
     networks = {f"evaluate@{genotype}-2-0" for genotype in genotypes}
     assert set(project.repro()) == {"code", *searches, *networks, *SUMMARIES}
     report = (project.folder / "results/report.md").read_text()
-    assert "(gdas, C = 2" in report and "| random | " in report
+    assert "(gdas, random, C = 2" in report and "| random | " in report
     project.run("dvc", "metrics", "diff")
     assert "errors" not in json.loads(project.run("dvc", "plots", "diff", "--json").stdout)
 
