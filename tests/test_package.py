@@ -144,10 +144,8 @@ def test_a_new_project_has_all_that_the_pipeline_needs_and_no_library(project: P
     assert project.run("git", "status", "--porcelain").stdout.splitlines()
     told = project.run("dvc", "stage", "list", "--name-only").stdout.split()
     stages = {path.stem for path in (ROOT / "stages").glob("[!_]*.py")}
-    assert {name.split("@")[0] for name in told} == stages - {
-        "select",
-        "export_slim",
-    }  # whose lists are empty by default
+    by_default_empty = {"select", "truth", "opinions", "export_slim"}
+    assert {name.split("@")[0] for name in told} == stages - by_default_empty
     project.commit("start")
     assert project.run("git", "status", "--porcelain").stdout == ""
     assert (project.folder / ".dvc/plots/vega.js").stat().st_size > 500_000

@@ -13,7 +13,6 @@ FILES = (
     ".dvc/plots/page.html",
     "data/raw/.gitignore",
     "genotypes/README.md",
-    "models/export/.gitkeep",
     "results/evaluate/.gitkeep",  # what the report depends on is there before anything has run
     "results/export/.gitkeep",
     "results/gradcam/.gitkeep",
