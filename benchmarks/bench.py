@@ -87,8 +87,8 @@ CASES: dict[str, Case] = {
     ),
 }
 # A step of each of 27 networks of one node: one by one (plain, or on the fast path) against fused into one.
-CASES |= {f"truth_{size}": _truth(size) for size in (8, 28)}
-CASES |= {f"truth_fast_{size}": _truth(size, fast=True) for size in (8, 28)}
+CASES |= {f"truth_{size}": _truth(size) for size in (8, 16, 28)}
+CASES |= {f"truth_fast_{size}": _truth(size, fast=True) for size in (8, 16, 28)}
 # Every algorithm against DARTS of first order: "plain" is a search by DARTS, on the fast path too.
 ALGORITHMS = [name for name in (*MIXING, *ADDED) if name not in ("darts", "darts_second")]
 CASES |= {

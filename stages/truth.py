@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nas.training.context import Context
 
 SCORED = 64  # images, as the papers of the scores have
+CACHED = 2**21  # bytes of a map that a CPU's caches hold: wider networks are slower there than one by one
 NOISE = "noise"  # draws for a whole batch at once: fused networks would draw others
 
 
@@ -58,10 +59,22 @@ def groups_of(genotypes: Sequence[Genotype], size: int) -> Iterator[list[Genotyp
     yield from ([genotype] for genotype in alone)
 
 
+def together(context: Context, section: CellTraining) -> int:
+    """How many networks train as one by this recipe."""
+    p, (_, height, width) = context.params.truth, context.prepared.shape
+    if context.params.fast == "off":
+        return 1
+    if context.device.type != "cpu":
+        return p.together
+    pixels = height * width // (64 if section.stem == "imagenet" else 1)
+    return min(p.together, max(1, CACHED // (4 * section.batch_size * p.channels * pixels)))
+
+
 def train_group(
     context: Context, genotypes: list[Genotype], section: CellTraining, recipe: str, seed: int, seeded_as: int
 ) -> list[list[dict]]:
     """The history of each of the networks, which train as one if they are several."""
+    from nas.fast import accelerate
     from nas.training.loop import train
     from nas.training.recipe import Recipe, augmentation
     from nas.training.together import train_together
@@ -84,6 +97,8 @@ def train_group(
     name, how = f"{context.name}/{recipe}-{seed}-{key}", Recipe.of(settings)
     if len(networks) > 1:
         return train_together(networks, *data, how, seed=seeded_as, key=key, name=name)
+    if context.params.fast == "auto":
+        accelerate(networks[0])
     return [train(networks[0], *data, how, seed=seeded_as, key=key, name=name)]
 
 
@@ -95,9 +110,9 @@ def train_all(context: Context, genotypes: list[Genotype]) -> list[Trained]:
     from nas.training.device import seed_for
 
     params, found, log = context.params, [], logging.getLogger("nas")
-    groups = list(groups_of(genotypes, params.truth.together if params.fast == "auto" else 1))
     for recipe, section in params.truth.recipes.items():
         check_image(section.stem, context.prepared.shape)
+        groups = list(groups_of(genotypes, together(context, section)))
         for seed in params.truth.seeds:
             seeded_as = seed_for(params.seed, stage_name("truth", recipe, seed))
             for i, group in enumerate(groups):
