@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nas.pipeline.errors import UserError
 from nas.pipeline.names import stage_name, truth_folder
 from nas.pipeline.params import CellTraining, Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
     from nas.networks.network import Network
+    from nas.space.enumerate import Enumeration
     from nas.space.genotypes import Genotype
     from nas.training.context import Context
 
@@ -138,20 +141,27 @@ def scored(
     yield from score(named, lambda name: networks_of(context, [named[name]], stem, seed)[0], images, labels, seed=seed)
 
 
-def record(context: Context, space: str, count: int, same: dict[Genotype, Genotype], trained: list[Trained]) -> None:
-    """Write the table, which genotypes are the same network, the histories and the summary."""
-    from statistics import mean
+class Rows(NamedTuple):
+    """What the tables of a space hold, as `nas.pipeline.records` has them, and on what it was trained."""
 
-    from nas.networks.complexity import count as cost
-    from nas.pipeline import records
+    table: list[dict]
+    aliases: list[dict]
+    histories: Iterable[dict]
+    scores: Iterable[dict]
+    device: str
+
+
+def rows_of(context: Context, same: dict[Genotype, Genotype], trained: list[Trained]) -> Rows:
+    """Of what was trained here; `same`: of each genotype the one that was trained."""
+    from nas.networks.complexity import count
     from nas.space.enumerate import spell
     from nas.training.device import device_name
 
-    folder, costs, stems = truth_folder(space), {}, context.params.truth.recipes
+    costs, stems = {}, context.params.truth.recipes
     for stem in {section.stem for section in stems.values()}:
         for genotype in set(same.values()):
             (network,) = networks_of(context, [genotype], stem, 0)
-            costs[stem, genotype] = asdict(cost(network, context.prepared.shape))
+            costs[stem, genotype] = asdict(count(network, context.prepared.shape))
     spelled = {genotype: spell(genotype) for genotype in same}
 
     def named(each: Trained) -> dict:
@@ -163,44 +173,91 @@ def record(context: Context, space: str, count: int, same: dict[Genotype, Genoty
         | {name: costs[stems[each.recipe].stem, each.genotype][name] for name in ("params", "macs")}
         for each in trained
     ]
-    records.GroundTruth.write(folder / "table.csv", table)
     aliases = [{"genotype": spelled[one], "trained_as": spelled[other]} for one, other in same.items()]
-    records.Alias.write(folder / "aliases.csv", aliases)
-    histories = [named(each) | row for each in trained for row in each.history]
-    records.TruthHistory.write(folder / "histories.csv", histories)
-    records.ProxyScore.write(folder / "proxies.csv", scored(context, dict.fromkeys(same.values()), spelled))
-    scores: dict[tuple[str, str], list[float]] = {}
-    for row in table:
-        scores.setdefault((row["genotype"], row["recipe"]), []).append(row["top1"])
-    means = {of: mean(values) for of, values in scores.items()}
+    histories = (named(each) | row for each in trained for row in each.history)
+    scores = scored(context, dict.fromkeys(same.values()), spelled)
+    return Rows(table, aliases, histories, scores, device_name(context.device))
+
+
+def rows_from(source: str, context: Context, whole: Enumeration) -> Rows:
+    """Of what others trained, without histories, and with the scores alone that are counted."""
+    from nas.analysis.tables import read
+    from nas.analysis.truth import is_bench201
+    from nas.pipeline.names import TABLES
+
+    path, prepared = TABLES / source, context.prepared
+    table, aliases = read(path, shape=prepared.shape, num_classes=len(prepared.classes))
+    if not is_bench201(table[0]["genotype"]):
+        aliases = aliases_of([row["trained_as"] for row in aliases], context.params, whole, path)
+    costs = {row["genotype"]: row for row in table}.values()
+    scores = [{"genotype": row["genotype"], "proxy": n, "score": row[n]} for row in costs for n in ("params", "macs")]
+    return Rows(table, aliases, [], scores, f"not trained here: {path.as_posix()}")
+
+
+def aliases_of(trained: Sequence[str], params: Params, whole: Enumeration, path: Path) -> list[dict]:
+    """Of each genotype of the space the one of `trained` that is the same network; of a large space, of these alone."""
+    from nas.space.enumerate import MOST, read, spell
+
+    genotypes = [read(spelled) for spelled in trained]
+    for genotype in genotypes:
+        if genotype not in whole:
+            told = f"{spell(genotype)} is no genotype of {whole.space.name} with search.nodes: {params.search.nodes}"
+            raise UserError(f"{path}: {told}")
+    same = same_of(params, list(whole) if whole.count <= MOST else genotypes)
+    stands = {same[genotype]: spell(genotype) for genotype in reversed(genotypes)}
+    return [{"genotype": spell(one), "trained_as": stands[of]} for one, of in same.items() if of in stands]
+
+
+def record(space: str, whole: Enumeration, rows: Rows) -> None:
+    """Write the tables of a space, and its summary."""
+    from statistics import mean
+
+    from nas.analysis.truth import is_bench201
+    from nas.networks.bench201 import SIZE
+    from nas.pipeline import records
+
+    folder = truth_folder(space)
+    records.GroundTruth.write(folder / "table.csv", rows.table)
+    records.Alias.write(folder / "aliases.csv", rows.aliases)
+    records.TruthHistory.write(folder / "histories.csv", rows.histories)
+    records.ProxyScore.write(folder / "proxies.csv", rows.scores)
+    seeds: dict[tuple[str, str], list[float]] = {}
+    for row in rows.table:
+        seeds.setdefault((row["genotype"], row["recipe"]), []).append(row["top1"])
+    means = {of: mean(values) for of, values in seeds.items()}
     best = max(means, key=means.__getitem__)
     records.TruthMetrics(
-        space=count,
-        genotypes=len(same),
-        distinct=len(set(same.values())),
+        space=SIZE if is_bench201(best[0]) else whole.count,
+        genotypes=len(rows.aliases),
+        distinct=len({row["trained_as"] for row in rows.aliases}),
         best=best[0],
         best_recipe=best[1],
         best_top1=means[best],
         mean_top1=mean(means.values()),
         worst_top1=min(means.values()),
-        device=device_name(context.device),
+        device=rows.device,
     ).write(folder / "metrics.json")
 
 
-def main(params: Params, name: str, space: str) -> None:
-    from nas.space.enumerate import Enumeration, distinct
-    from nas.training.context import begin
+def same_of(params: Params, genotypes: list[Genotype]) -> dict[Genotype, Genotype]:
+    """Of each genotype the first one that is the same network."""
+    from nas.space.enumerate import distinct
 
-    whole = Enumeration(params.space(space), params.search.nodes)
-    genotypes = whole.chosen(params.truth.sample, f"{params.seed}/{name}")
     stems = {section.stem for section in params.truth.recipes.values()}
     # The stem cifar gives the first cell one map twice; where a recipe has another, nothing is taken for equal by it
-    stem = "cifar" if stems == {"cifar"} else "imagenet"
-    same = distinct(genotypes, params.truth.layers, stem)
+    return distinct(genotypes, params.truth.layers, "cifar" if stems == {"cifar"} else "imagenet")
+
+
+def main(params: Params, name: str, space: str) -> None:
+    from nas.space.enumerate import Enumeration
+    from nas.training.context import begin
+
+    whole, source = Enumeration(params.space(space), params.search.nodes), params.truth.source
+    same = {} if source else same_of(params, whole.chosen(params.truth.sample, f"{params.seed}/{name}"))
     if context := begin(params, name):
         trained = train_all(context, list(dict.fromkeys(same.values())))
         if context.finish():
-            record(context, space, whole.count, same, trained)
+            record(space, whole, rows_from(source, context, whole) if source else rows_of(context, same, trained))
 
 
 if __name__ == "__main__":

@@ -1,63 +1,84 @@
-"""Published truth: plain tables of trained architectures, NAS-Bench-201's first, as the rows that `truth` reads."""
+"""Truth that others made: plain tables of trained architectures, NAS-Bench-201's or ours, as the rows of `truth`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.analysis.truth import recipe_of
 from nas.pipeline.errors import UserError, reason
+from nas.space.enumerate import read as read_genotype
+from nas.space.enumerate import spell
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 COLUMNS = ("architecture", "seed", "epochs", "accuracy")
+OWN_COLUMNS = ("genotype", "recipe", "seed", "top1", "params", "macs")  # of the stage truth's table.csv
 SUFFIXES = (".csv", ".parquet")
 
 
 def read(
     path: str | Path, *, shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Read a published table of NAS-Bench-201's space: `docs/how/judging.md` tells how to make it.
+    """Read a table of NAS-Bench-201's space, which `docs/how/judging.md` tells how to make, or one of the stage truth.
 
     Parameters
     ----------
     path : str or Path
-        CSV, or Parquet where pandas can read it, with the columns architecture (the benchmark's text), seed, epochs and
-        accuracy (test, in percent), in any order; a row for each training. Other columns are passed over.
+        CSV, or Parquet where pandas can read it; a row for each training. Its columns, in any order, are architecture
+        (the benchmark's text), seed, epochs and accuracy (test, in percent); or those of
+        `nas.pipeline.records.GroundTruth`. Others are passed over.
     shape : (int, int, int), default (3, 32, 32)
-        Channels, height and width of the images that they were trained on: what their multiply-adds are counted for.
+        Channels, height and width of the images that the benchmark's were trained on: what their multiply-adds are
+        counted for.
     num_classes : int, default 10
 
     Returns
     -------
     table : list of dict
-        Rows of `nas.pipeline.records.GroundTruth`; the recipe is ``recipe_of(epochs)``.
+        Rows of `nas.pipeline.records.GroundTruth`; the benchmark's recipes are ``recipe_of(epochs)``.
     aliases : list of dict
-        Rows of `nas.pipeline.records.Alias`: each architecture stands for itself, for the benchmark trained them all.
+        Rows of `nas.pipeline.records.Alias`: each genotype of the table stands for itself.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lacks a column, or has an architecture, a seed, a number of epochs or an accuracy
-        that is none, or a training twice.
+        If the file cannot be read, lacks a column, or has a genotype, a seed, a number or an accuracy that is none, or
+        a training twice.
     """
     frame = _frame(Path(path))
     rows, seen = [], set()
-    for line, (architecture, seed, epochs, accuracy) in enumerate(frame.itertuples(index=False), start=1):
-        where = f"{path}: row {line}"
+    for line, values in enumerate(frame.to_dict("records"), start=1):
         try:
-            cost = _cost(str(architecture), shape, num_classes)
+            row = _own(values) if "genotype" in values else _benchmarks(values, shape, num_classes)
+            training = row["genotype"], row["recipe"], row["seed"]
+            if training in seen:
+                raise UserError(f"seed {row['seed']}, {row['recipe']} of {row['genotype']} is there twice")
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-        training = (architecture, _whole(where, "seed", seed, 0), _whole(where, "epochs", epochs, 1))
-        if training in seen:
-            raise UserError(f"{where}: seed {seed}, {epochs} epochs of {architecture} is there twice")
+            raise UserError(f"{path}: row {line}: {error}") from None
         seen.add(training)
-        told = {"genotype": architecture, "recipe": recipe_of(training[2]), "seed": training[1]}
-        rows.append(told | {"top1": _percent(where, accuracy), **cost})
+        rows.append(row)
     return rows, [{"genotype": g, "trained_as": g} for g in dict.fromkeys(row["genotype"] for row in rows)]
+
+
+def _benchmarks(values: Mapping[str, Any], shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
+    cost = _cost(str(values["architecture"]), shape, num_classes)
+    seed, epochs = _whole("seed", values["seed"], 0), _whole("epochs", values["epochs"], 1)
+    top1 = _percent("accuracy", values["accuracy"])
+    return {"genotype": values["architecture"], "recipe": recipe_of(epochs), "seed": seed, "top1": top1, **cost}
+
+
+def _own(values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        genotype = spell(read_genotype(str(values["genotype"])))
+    except ValueError as error:
+        raise UserError(f"genotype: {error}") from None
+    numbers = {name: _whole(name, values[name], 0) for name in ("seed", "params", "macs")}
+    top1 = _percent("top1", values["top1"])
+    return {"genotype": genotype, "recipe": str(values["recipe"]), "top1": top1, **numbers}
 
 
 def _frame(path: Path) -> DataFrame:
@@ -74,11 +95,12 @@ def _frame(path: Path) -> DataFrame:
         raise UserError(f"{path}: cannot be read ({error.strerror or reason(error)})") from None
     except ValueError as error:
         raise UserError(f"{path}: is no table ({reason(error)})") from None
-    if missing := [name for name in COLUMNS if name not in frame]:
-        raise UserError(f"{path}: has no column {missing[0]}: must have {', '.join(COLUMNS)}")
+    columns = OWN_COLUMNS if "genotype" in frame else COLUMNS
+    if missing := [name for name in columns if name not in frame]:
+        raise UserError(f"{path}: has no column {missing[0]}: must have {', '.join(columns)}")
     if frame.empty:
         raise UserError(f"{path}: has no rows")
-    return frame[list(COLUMNS)]
+    return frame[list(columns)]
 
 
 @cache
@@ -109,21 +131,21 @@ def _uniform(name: str, shape: tuple[int, int, int], num_classes: int) -> tuple[
     return found.params, found.macs
 
 
-def _whole(where: str, name: str, value: object, least: int) -> int:
+def _whole(name: str, value: object, least: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
         number = least - 1
     if number < least:
-        raise UserError(f"{where}: {name}: {value!r} is not allowed: must be a whole number from {least}")
+        raise UserError(f"{name}: {value!r} is not allowed: must be a whole number from {least}")
     return number
 
 
-def _percent(where: str, value: object) -> float:
+def _percent(name: str, value: object) -> float:
     try:
         number = float(str(value))
     except ValueError:
         number = -1.0
     if not 0 <= number <= 100:
-        raise UserError(f"{where}: accuracy: {value!r} is not allowed: must be a percentage")
+        raise UserError(f"{name}: {value!r} is not allowed: must be a percentage")
     return number

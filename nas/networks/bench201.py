@@ -21,6 +21,7 @@ from nas.space.spaces import SPACES
 
 OPERATIONS = SPACES["nas_bench_201"].operations
 NODES = 3
+SIZE = len(OPERATIONS) ** 6  # architectures
 
 Architecture = tuple[tuple[str, ...], ...]  # of each node, the operation from every earlier state
 
@@ -43,7 +44,7 @@ def written(architecture: Architecture) -> str:
 
 
 def architectures() -> Iterator[Architecture]:
-    """All 15,625 of the space."""
+    """All `SIZE` of the space."""
     for names in product(OPERATIONS, repeat=NODES * (NODES + 1) // 2):
         yield names[:1], names[1:3], names[3:]
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError
 from nas.pipeline.names import OWN_GENOTYPES, Label, Network, Search, code_file
+from nas.pipeline.names import TABLES as TABLES_OF_OTHERS
 
 if TYPE_CHECKING:
     from nas.pipeline.params import Params
@@ -245,6 +246,7 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
     from nas.space.spaces import SPACES as BUILT_IN
 
     spaces = params.known_spaces() if params else BUILT_IN
+    found: dict[str, dict[str, Any]]
     match stage, *arguments:
         case "prepare", *_:
             from nas.data.readers import READERS as modules
@@ -255,10 +257,13 @@ def chosen(stage: str, arguments: Collection[str], params: Params | None = None)
             assert params is not None, "params.yaml holds the algorithm's own parameters"
             modules = {part: part for part in algorithm.split("+") if part != "random"}
             own = params.algorithms.of(algorithm)
-            found: dict[str, dict[str, Any]] = {SPACES: {space: asdict(spaces[space])}}
+            found = {SPACES: {space: asdict(spaces[space])}}
             return found | {ALGORITHMS: modules, "algorithms": own} | _operations(spaces[space].operations)
         case "truth", space:
-            return {SPACES: {space: asdict(spaces[space])}} | _operations(spaces[space].operations)
+            assert params is not None, "params.yaml names the table of a truth that others made"
+            tables = {name: _table_hash(name) for name in [params.truth.source] if name is not None}
+            found = {SPACES: {space: asdict(spaces[space])}, "tables": tables}
+            return found | _operations(spaces[space].operations)
         case "opinions", space, algorithm, *_:
             return chosen("search", [space, algorithm], params)
         case "select", *key:
@@ -294,6 +299,14 @@ def operations_of(genotype: str, spaces: Mapping[str, SearchSpace]) -> set[str]:
     if path := own(OWN_GENOTYPES).get(genotype):
         return read(path).operations()
     return set(find(genotype, spaces).operations)
+
+
+def _table_hash(name: str) -> str:
+    try:
+        return hashlib.sha256((TABLES_OF_OTHERS / name).read_bytes()).hexdigest()
+    except OSError as error:
+        path = (TABLES_OF_OTHERS / name).as_posix()
+        raise UserError(f"truth.source: {path} cannot be read ({error.strerror})") from None
 
 
 def _operations(names: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ DATA = Path("data/prepared")
 RESULTS = Path("results")
 MODELS = Path("models")
 OWN_GENOTYPES = Path("genotypes")
+TABLES = Path("tables")  # of what others trained
 CODE = RESULTS / "code"
 GENOTYPES = RESULTS / "genotypes"
 DRAWINGS = RESULTS / "cells"

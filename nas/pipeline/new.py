@@ -19,8 +19,10 @@ from nas.pipeline.version import VERSION
 CHECKOUT = Path(__file__).parents[2]
 INSTALLED = CHECKOUT / "nas_project"  # where a wheel has it: see setup.py
 VEGA = Path(".dvc/plots/vega.js")
-IN_CHECKOUT = "    deps: [genotypes, nas, stages]\n"
-ELSEWHERE = "    deps: [genotypes, stages]\n    always_changed: true # it looks at the library, wherever that is\n"
+IN_CHECKOUT = "    deps: [genotypes, nas, stages, tables]\n"
+ELSEWHERE = (
+    "    deps: [genotypes, stages, tables]\n    always_changed: true # it looks at the library, wherever that is\n"
+)
 
 
 README = """# A project of neural architecture search

@@ -19,7 +19,7 @@ from nas.data.readers import READERS
 from nas.pipeline import dvc_yaml
 from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
-from nas.pipeline.names import DATA, OWN_GENOTYPES, Exported, Label, Network, Slimmed, selection, spelled
+from nas.pipeline.names import DATA, OWN_GENOTYPES, TABLES, Exported, Label, Network, Slimmed, selection, spelled
 from nas.pipeline.names import Search as Searched
 from nas.space import operations
 from nas.space.enumerate import Enumeration
@@ -32,6 +32,7 @@ PRESETS = Path("presets")
 # Mappings that an overlay replaces whole: a network takes no other's recipe, and a preset has its own spaces
 REPLACED = ("truth.recipes", "pretrain", "slim.recipes", "spaces")
 OWN_NAME = re.compile(r"[A-Za-z_]\w*")
+TABLE_NAME = re.compile(r"\w[\w.-]*\.(csv|parquet)")
 
 
 def _known_operation(name: str) -> str:
@@ -325,6 +326,7 @@ class Truth(Section):
     """Every genotype of a space, trained by each recipe."""
 
     spaces: _list_of(str)
+    source: str | None
     layers: Count
     channels: Count
     seeds: _list_of(Natural, minimum=1)
@@ -338,6 +340,12 @@ class Truth(Section):
         for name in self.recipes:
             if not OWN_NAME.fullmatch(name):
                 raise ValueError(f"recipes.{name}: is no name of a recipe: letters, digits and _")
+        if self.source is not None and len(self.spaces) != 1:
+            raise ValueError(f"source: {self.source} is the truth of one space, but spaces lists {len(self.spaces)}")
+        if self.source is not None and not TABLE_NAME.fullmatch(self.source):
+            raise ValueError(
+                f"source: {self.source} is not allowed: must be the name of a .csv or .parquet in {TABLES}/"
+            )
         return self
 
 
@@ -497,7 +505,9 @@ class Params(Section):
     def _true(self) -> Self:
         for i, name in enumerate(self.truth.spaces):
             try:
-                Enumeration(self.space(name), self.search.nodes).check(self.truth.sample)
+                space = Enumeration(self.space(name), self.search.nodes)
+                if self.truth.source is None:
+                    space.check(self.truth.sample)
             except UserError as error:
                 raise ValueError(f"truth.spaces[{i}]: {error}") from None
             if self.truth.opinions and name not in self.search.spaces:

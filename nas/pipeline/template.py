@@ -20,6 +20,7 @@ FILES = (
     "results/select/.gitkeep",
     "results/slim/.gitkeep",
     "results/truth/.gitkeep",
+    "tables/README.md",
 )
 FOLDERS = ("presets", "stages")
 

@@ -51,6 +51,20 @@ class Enumeration:
         reduce, normal = found
         return Genotype(normal, concat, reduce, concat)
 
+    def __contains__(self, genotype: object) -> bool:
+        """Whether it is one of them, each node's edges in the order of their states."""
+        if not isinstance(genotype, Genotype):
+            return False
+        concat = tuple(range(2, 2 + len(self.cells[0])))
+        for of_nodes, cell in zip(self.cells, CELLS, strict=True):
+            pairs = getattr(genotype, cell)
+            nodes = [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
+            if getattr(genotype, f"{cell}_concat") != concat or len(nodes) != len(of_nodes):
+                return False
+            if not all(pair in choices for pair, choices in zip(nodes, of_nodes, strict=True)):
+                return False
+        return True
+
     def __iter__(self) -> Iterator[Genotype]:
         return (self[i] for i in range(self.count))
 

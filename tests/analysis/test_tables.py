@@ -66,6 +66,36 @@ def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> No
     ]
 
 
+OURS = "genotype,recipe,seed,top1,params,macs"
+ONE = "normal: skip_connect(0) + nor_conv_3x3(1); reduce: nor_conv_3x3(0) + skip_connect(1)"
+
+
+def test_a_table_of_the_stage_truth_arrives_as_it_is(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "table.csv", [(ONE, "short", 0, 12.5, 100, 2000), (ONE, "long", 0, 25.0, 100, 2000)], OURS
+    )
+    table, aliases = read(path)
+    assert GroundTruth.read(path).to_dict("records") == table and [row["recipe"] for row in table] == ["short", "long"]
+    assert aliases == [{"genotype": ONE, "trained_as": ONE}]
+    turned = ONE.replace("skip_connect(0) + nor_conv_3x3(1);", "nor_conv_3x3(1) + skip_connect(0);")
+    assert read(written(tmp_path / "turned.csv", [(turned, "short", 0, 12.5, 1, 2)], OURS))[1] == aliases
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("normal", "short", 0, 12.5, 1, 2), "row 1: genotype: 'normal' is no genotype"),
+        ((ONE, "short", 0, 12.5, -1, 2), "row 1: params: '-1' is not allowed: must be a whole number from 0"),
+        ((ONE, "short", 0, 125, 1, 2), "row 1: top1: '125' is not allowed: must be a percentage"),
+    ],
+)
+def test_what_is_wrong_in_a_row_of_ours_is_told(tmp_path: Path, row: tuple, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(written(tmp_path / "table.csv", [row], OURS))
+    with pytest.raises(UserError, match="has no column macs: must have genotype, recipe, seed, top1, params, macs"):
+        read(written(tmp_path / "table.csv", [row[:5]], OURS.removesuffix(",macs")))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

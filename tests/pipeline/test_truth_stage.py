@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,12 @@ def test_one_by_one_is_the_same_but_for_rounding(project: Project) -> None:
         ({"truth": {"recipes": {}}}, "truth.recipes: {} is not allowed: must not be empty"),
         ({"truth": {"recipes": {"short": {"epoch": 1}}}}, "truth.recipes.short.epoch: "),
         ({"truth": {"recipes": {"short": {"epochs": 0}}}}, "truth.recipes.short.epochs: 0 is not allowed"),
+        (
+            {"truth": {"spaces": ["s2", "s4"], "source": "a.csv"}},
+            "source: a.csv is the truth of one space, but spaces ",
+        ),
+        ({"truth": {"spaces": ["s2"], "source": "../a.csv"}}, "source: ../a.csv is not allowed: must be the name of "),
+        ({"truth": {"spaces": ["s2"], "source": "a.pth"}}, "source: a.pth is not allowed: must be the name of a .csv"),
         ({"truth": {"spaces": ["s2"]}, "devices": 2}, "truth.spaces: s2 is not allowed: must be empty with devices"),
     ],
 )
@@ -124,6 +130,32 @@ def test_a_mistake_ends_in_one_line(tmp_path: Path, changes: dict, message: str)
     with pytest.raises(UserError) as told:
         check(tree)
     assert message in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.slow
+def test_what_others_trained_is_taken_as_it_is(project: Project, copy_of: Callable) -> None:
+    taken = copy_of(project)
+    before = {name: (results(taken) / name).read_bytes() for name in TABLES}
+    theirs = taken.folder / "tables/theirs.csv"
+    theirs.write_bytes(before["table.csv"])
+    shutil.rmtree(taken.folder / "checkpoints")
+    taken.set(truth={"source": "theirs.csv"})
+    assert "truth@two" in taken.changed()
+    assert "epoch" not in taken.run("dvc", "repro", "truth@two").stdout
+    assert {n for n in TABLES if (results(taken) / n).read_bytes() == before[n]} == {"table.csv", "aliases.csv"}
+    assert len((results(taken) / "histories.csv").read_text().splitlines()) == 1  # the header
+    told = json.loads((results(taken) / "metrics.json").read_text())
+    assert told.pop("device") == "not trained here: tables/theirs.csv"
+    assert told == {k: v for k, v in json.loads(before["metrics.json"]).items() if k != "device"}
+    changed = taken.changed()
+    theirs.write_text(before["table.csv"].decode().replace("nor_conv_1x1", "nor_conv_3x3"))
+    assert taken.changed() - changed == {"truth@two"}
+    done = taken.run("dvc", "repro", "truth@two", check=False)
+    assert done.returncode and done.stderr.startswith("error: truth: tables/theirs.csv: normal: ")
+    assert "nor_conv_3x3(1) is no genotype of two with search.nodes: 1" in done.stderr
+    theirs.unlink()
+    done = taken.run("dvc", "repro", "truth@two", check=False)
+    assert "truth.source: tables/theirs.csv cannot be read (No such file or directory)" in done.stderr
 
 
 @pytest.mark.slow

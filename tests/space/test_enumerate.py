@@ -1,6 +1,7 @@
 """Enumeration by combinatorics; equal networks by what networks of shared weights compute in float64."""
 
 import hashlib
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -28,6 +29,19 @@ def test_all_are_there_once(nodes):
     found = set(space)
     assert len(found) == space.count
     assert all("none" not in genotype.operations() for genotype in found)
+
+
+@pytest.mark.parametrize("name", ["mine", "s1"])
+def test_it_knows_its_own(name: str):
+    space = Enumeration(MINE, 2) if name == "mine" else Enumeration(SPACES["s1"], 4)
+    sample = space.chosen(20, "seed")
+    assert all(genotype in space for genotype in sample)
+    last = len(sample[0].normal) - 1
+    for genotype in sample:
+        assert replace(genotype, normal=(*genotype.normal[:last], ("sep_conv_5x5", 0))) not in space
+        assert replace(genotype, reduce=genotype.reduce[:-2], reduce_concat=(2,)) not in space
+        assert replace(genotype, normal_concat=(2,)) not in space
+    assert "mine" not in space and PUBLISHED["DARTS_V2"] not in space
 
 
 def test_edges_with_operations_of_their_own():
