@@ -54,6 +54,11 @@ def networks_of(context: Context, genotypes: Sequence[Genotype], stem: str, seed
     return made
 
 
+def recipes_of(params: Params) -> list[tuple[str, CellTraining]]:
+    """The longest first, which the report draws by; to DVC params.yaml is the same in any order."""
+    return sorted(params.truth.recipes.items(), key=lambda each: (-each[1].epochs, each[0]))
+
+
 def groups_of(genotypes: Sequence[Genotype], size: int) -> Iterator[list[Genotype]]:
     """`size` at a time; those with noise alone."""
     alone = [genotype for genotype in genotypes if NOISE in genotype.operations()]
@@ -113,7 +118,7 @@ def train_all(context: Context, genotypes: list[Genotype]) -> list[Trained]:
     from nas.training.device import seed_for
 
     params, found, log = context.params, [], logging.getLogger("nas")
-    for recipe, section in params.truth.recipes.items():
+    for recipe, section in recipes_of(params):
         check_image(section.stem, context.prepared.shape)
         groups = list(groups_of(genotypes, together(context, section)))
         for seed in params.truth.seeds:
@@ -134,7 +139,7 @@ def scored(
     from nas.training.device import seed_for
 
     params, prepared = context.params, context.prepared
-    stem = next(iter(params.truth.recipes.values())).stem
+    stem = recipes_of(params)[0][1].stem
     seed = seed_for(params.seed, context.name)
     images, labels = next(prepared.batches(prepared.train, batch_size=SCORED, shuffle=True).epoch(seed))
     named = {spelled[genotype]: genotype for genotype in genotypes}

@@ -61,6 +61,9 @@ def read(
             raise UserError(f"{path}: row {line}: {error}") from None
         seen.add(training)
         rows.append(row)
+    if "epochs" in frame:  # the longest first, which the report draws by
+        epochs = {recipe_of(number): -number for number in map(int, frame["epochs"])}
+        rows.sort(key=lambda row: epochs[row["recipe"]])
     return rows, [{"genotype": g, "trained_as": g} for g in dict.fromkeys(row["genotype"] for row in rows)]
 
 
