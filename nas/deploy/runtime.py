@@ -34,6 +34,8 @@ def session(model: str | Path | bytes, threads: int = 1, optimised: str | Path |
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # Or its threads would go on waiting busily between calls, and slow what else this process computes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
