@@ -258,6 +258,11 @@ def test_a_network_that_says_nothing_of_its_images_is_refused() -> None:
 # Latency
 
 
+def test_threads_of_the_runtime_do_not_wait_busily_between_calls(exported: tuple[nn.Module, Path]) -> None:
+    options = session(exported[1] / "network.onnx", threads=2).get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_networks_are_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, called = [0.0], []
 
