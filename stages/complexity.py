@@ -27,8 +27,8 @@ def blocks() -> list[dict]:
 
 def main(params: Params, name: str) -> None:
     from nas.data.meta import read_meta
+    from nas.networks.build import build_network
     from nas.networks.complexity import count
-    from nas.networks.network import Network
     from nas.pipeline.records import BlockCost, NetworkCost
     from nas.report.published import pibconv as published
     from nas.space.genotypes import load
@@ -42,7 +42,7 @@ def main(params: Params, name: str) -> None:
     rows = []
     for table, networks in (("evaluated", ours), ("pibconv_table_1", paper)):
         for genotype, layers, channels, image, classes, stem in networks:
-            network = Network(
+            network = build_network(
                 load(genotype_file(genotype)),
                 channels=channels,
                 layers=layers,

@@ -10,16 +10,18 @@ from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
+    from nas.networks.bench201 import Bench201Network
     from nas.networks.network import Network
     from nas.training.context import Context
 
 
-def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[dict]]:
+def train(context: Context, genotype: str, layers: int) -> tuple[Network | Bench201Network, list[dict]]:
     """The trained network and its history."""
     import torch
 
     from nas.fast import accelerate
-    from nas.networks.network import Network, check_image
+    from nas.networks.build import build_network
+    from nas.networks.network import check_image
     from nas.space.genotypes import load
     from nas.training import loop
     from nas.training.recipe import Recipe, augmentation
@@ -31,7 +33,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict(), fast=fast)
 
     torch.manual_seed(context.seed)
-    network = Network(
+    network = build_network(
         found,
         channels=p.channels,
         layers=layers,
@@ -56,7 +58,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network, list[d
     return network, history
 
 
-def record(context: Context, named: Named, network: Network, history: list[dict]) -> None:
+def record(context: Context, named: Named, network: Network | Bench201Network, history: list[dict]) -> None:
     """Save the network; write its history and its scores."""
     from nas.networks.network import save
     from nas.pipeline.records import Evaluation, History

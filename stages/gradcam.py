@@ -10,10 +10,9 @@ from nas.pipeline.params import Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:  # torch must not be imported before params.yaml is checked
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from nas.data.dataset import Prepared
-    from nas.networks.network import Network as Model
 
 
 def main(params: Params, name: str, network: str) -> None:
@@ -65,7 +64,7 @@ def main(params: Params, name: str, network: str) -> None:
     told.write(results / "metrics.json")
 
 
-def _draw(results: Path, model: Model, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:
+def _draw(results: Path, model: nn.Module, prepared: Prepared, shown: Tensor, classes: list[str], method: str) -> None:
     """Write the images `shown` (numbers of test images), their heat maps and what the network takes them for."""
     from PIL import Image
 

@@ -18,7 +18,7 @@ def asked(context: Context, searched: Search) -> Iterator[dict[str, Any]]:
     """A row for each genotype that is a network of its own."""
     from nas.pipeline.records import Alias
     from nas.search.one_shot import opinions
-    from nas.space.enumerate import read
+    from nas.space.notation import spelled
     from nas.training.recipe import Recipe
 
     supernet, algorithm = finished(context, searched)
@@ -26,7 +26,7 @@ def asked(context: Context, searched: Search) -> Iterator[dict[str, Any]]:
     recipe = Recipe.of(context.settings(p, exclude=("spaces", "algorithms", "seeds"), fast=context.params.fast))
     trained = Alias.read(truth_folder(searched.space) / "aliases.csv")["trained_as"].unique()
     valid = prepared.batches(prepared.train.part(1), batch_size=p.batch_size)
-    for row in opinions(supernet, algorithm, {name: read(name) for name in trained}, valid, recipe):
+    for row in opinions(supernet, algorithm, {name: spelled(name) for name in trained}, valid, recipe):
         yield {"search": searched.key} | row
 
 

@@ -38,14 +38,14 @@ def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
 
     from nas.fast import accelerate
     from nas.networks.network import check_image
-    from nas.networks.supernet import Supernet
+    from nas.networks.supernets import build_supernet
     from nas.search.algorithm import make
 
     p, prepared = context.params.search, context.prepared
     check_image(p.stem, prepared.shape)
     algorithm = make(searched.algorithm, context.params.algorithms.of(searched.algorithm))
     torch.manual_seed(context.seed)
-    supernet = Supernet(
+    supernet = build_supernet(
         context.params.space(searched.space),
         channels=p.channels,
         layers=p.layers,

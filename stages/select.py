@@ -14,7 +14,7 @@ from stages.search import build, seeded_as, train
 if TYPE_CHECKING:
     from nas.networks.supernet import Supernet
     from nas.search.algorithm import Algorithm
-    from nas.space.genotypes import Genotype
+    from nas.space.genotypes import AnyGenotype
     from nas.training.context import Context
 
 
@@ -35,7 +35,7 @@ def finished(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
     return supernet, algorithm
 
 
-def choose(context: Context, searched: Search) -> tuple[Genotype, list[dict]]:
+def choose(context: Context, searched: Search) -> tuple[AnyGenotype, list[dict]]:
     """The genotype, and a row a round."""
     from nas.search.perturbation import select
     from nas.training.recipe import Recipe, augmentation
@@ -59,7 +59,7 @@ def choose(context: Context, searched: Search) -> tuple[Genotype, list[dict]]:
     )
 
 
-def record(context: Context, searched: Search, genotype: Genotype, history: list[dict]) -> None:
+def record(context: Context, searched: Search, genotype: AnyGenotype, history: list[dict]) -> None:
     """Write the genotype, every choice, and what the supernet was worth as they were made."""
     from nas.pipeline import records
     from nas.pipeline.files import write_json

@@ -184,7 +184,7 @@ def rows_of(context: Context, same: dict[Genotype, Genotype], trained: list[Trai
     return Rows(table, aliases, histories, scores, device_name(context.device))
 
 
-def rows_from(source: str, context: Context, whole: Enumeration) -> Rows:
+def rows_from(source: str, context: Context, space: str, whole: Enumeration | None) -> Rows:
     """Of what others trained, without histories, and with the scores alone that are counted."""
     from nas.analysis.tables import read
     from nas.analysis.truth import is_bench201
@@ -192,7 +192,9 @@ def rows_from(source: str, context: Context, whole: Enumeration) -> Rows:
 
     path, prepared = TABLES / source, context.prepared
     table, aliases = read(path, shape=prepared.shape, num_classes=len(prepared.classes))
-    if not is_bench201(table[0]["genotype"]):
+    if is_bench201(table[0]["genotype"]) != (whole is None):
+        raise UserError(f"{path}: is a table of another kind of cell than that of the space {space}")
+    if whole is not None:
         aliases = aliases_of([row["trained_as"] for row in aliases], context.params, whole, path)
     costs = {row["genotype"]: row for row in table}.values()
     scores = [{"genotype": row["genotype"], "proxy": n, "score": row[n]} for row in costs for n in ("params", "macs")]
@@ -213,13 +215,12 @@ def aliases_of(trained: Sequence[str], params: Params, whole: Enumeration, path:
     return [{"genotype": spell(one), "trained_as": stands[of]} for one, of in same.items() if of in stands]
 
 
-def record(space: str, whole: Enumeration, rows: Rows) -> None:
+def record(space: str, whole: Enumeration | None, rows: Rows) -> None:
     """Write the tables of a space, and its summary."""
     from statistics import mean
 
-    from nas.analysis.truth import is_bench201
-    from nas.networks.bench201 import SIZE
     from nas.pipeline import records
+    from nas.space.bench201 import SIZE
 
     folder = truth_folder(space)
     records.GroundTruth.write(folder / "table.csv", rows.table)
@@ -232,7 +233,7 @@ def record(space: str, whole: Enumeration, rows: Rows) -> None:
     means = {of: mean(values) for of, values in seeds.items()}
     best = max(means, key=means.__getitem__)
     records.TruthMetrics(
-        space=SIZE if is_bench201(best[0]) else whole.count,
+        space=SIZE if whole is None else whole.count,
         genotypes=len(rows.aliases),
         distinct=len({row["trained_as"] for row in rows.aliases}),
         best=best[0],
@@ -257,12 +258,14 @@ def main(params: Params, name: str, space: str) -> None:
     from nas.space.enumerate import Enumeration
     from nas.training.context import begin
 
-    whole, source = Enumeration(params.space(space), params.search.nodes), params.truth.source
-    same = {} if source else same_of(params, whole.chosen(params.truth.sample, f"{params.seed}/{name}"))
+    source, of_bench201 = params.truth.source, params.space(space).is_bench201
+    whole = None if of_bench201 else Enumeration(params.space(space), params.search.nodes)
+    same = {} if source or not whole else same_of(params, whole.chosen(params.truth.sample, f"{params.seed}/{name}"))
     if context := begin(params, name):
         trained = train_all(context, list(dict.fromkeys(same.values())))
         if context.finish():
-            record(space, whole, rows_from(source, context, whole) if source else rows_of(context, same, trained))
+            rows = rows_from(source, context, space, whole) if source else rows_of(context, same, trained)
+            record(space, whole, rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nas.data.augment import normalise
-from nas.networks.network import Network
 from nas.pipeline.errors import UserError, unknown
 
 SIZE = 224  # pixels; the PIBConv paper's Fig. 6 shows its 32×32 images at this size
@@ -162,7 +161,7 @@ def _explained(network: nn.Module, images: Tensor) -> nn.Module:
 
 
 def confidence_drop(
-    network: Network,
+    network: nn.Module,
     images: Tensor,
     labels: Sequence[int] | Tensor,
     *,
@@ -276,7 +275,7 @@ def _without(image: Tensor, removed: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _confidence(network: Network, images: Tensor, labels: Tensor) -> Tensor:
+def _confidence(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Softmax probability, N, of each normalised image's own class."""
     return network(images).softmax(dim=1).gather(1, labels[:, None])[:, 0]
 
@@ -297,7 +296,7 @@ def overlays(images: Tensor, maps: Tensor) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def predictions(network: Network, images: Tensor) -> list[tuple[int, float]]:
+def predictions(network: nn.Module, images: Tensor) -> list[tuple[int, float]]:
     """The predicted class of each normalised image and its softmax probability."""
     confidence, classes = network(images).softmax(dim=1).max(dim=1)
     return list(zip(classes.tolist(), confidence.tolist(), strict=True))

@@ -109,7 +109,7 @@ def _frame(path: Path) -> DataFrame:
 @cache
 def _cost(architecture: str, shape: tuple[int, int, int], num_classes: int) -> dict[str, int]:
     """Parameters and multiply-adds: those of a network of ``none``, and what each operation adds to it."""
-    from nas.networks.bench201 import parse
+    from nas.space.bench201 import parse
 
     names = [name for node in parse(architecture) for name in node]
     bare = _uniform("none", shape, num_classes)
@@ -124,8 +124,9 @@ def _cost(architecture: str, shape: tuple[int, int, int], num_classes: int) -> d
 @cache
 def _uniform(name: str, shape: tuple[int, int, int], num_classes: int) -> tuple[int, int]:
     """Of the network that has one operation on every edge."""
-    from nas.networks.bench201 import Bench201Network, written
+    from nas.networks.bench201 import Bench201Network
     from nas.networks.complexity import count
+    from nas.space.bench201 import written
 
     network = Bench201Network(
         written(((name,), (name,) * 2, (name,) * 3)), num_classes=num_classes, in_channels=shape[0]

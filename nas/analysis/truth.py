@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import hypergeom, kendalltau, rankdata
 
 from nas.space import notation
-from nas.space.enumerate import read
-from nas.space.genotypes import CELLS, Genotype, derive_from_weights, weights_at
+from nas.space.bench201 import Bench201Genotype
+from nas.space.genotypes import CELLS, AnyGenotype, derive_from_weights, weights_at
 
 Row = Mapping[str, Any]
 
@@ -117,7 +117,7 @@ class Truth:
         accuracies, sizes = self._ascending
         return float(sizes[np.searchsorted(accuracies, top1)] / sizes[-1])
 
-    def worth(self, genotype: str | Genotype) -> Worth | None:
+    def worth(self, genotype: str | AnyGenotype) -> Worth | None:
         """What a genotype of the space is worth; None if it is not in the table, which may be of a sample."""
         trained = self.trained_as.get(canonical(genotype))
         if trained is None:
@@ -140,15 +140,15 @@ class Truth:
         return float(1 + (sums >= needed).sum()) / (1 + DRAWS)
 
 
-def canonical(genotype: str | Genotype) -> Hashable:
+def canonical(genotype: str | AnyGenotype) -> Hashable:
     """What genotypes have in common whose nodes list the same two edges in another order.
 
-    A text is read by `nas.space.enumerate`, or else by `nas.space.notation`; NAS-Bench-201's stays.
+    A text is read by `nas.space.enumerate`, or else by `nas.space.notation`; of NAS-Bench-201's it is the benchmark's.
     """
     if isinstance(genotype, str):
-        if is_bench201(genotype):
-            return genotype
-        genotype = read(genotype) if genotype.startswith("normal: ") else notation.parse(genotype)
+        genotype = notation.spelled(genotype)
+    if isinstance(genotype, Bench201Genotype):
+        return genotype.architecture
     cells: dict[str, Any] = {}
     for cell in CELLS:
         edges = getattr(genotype, cell)

@@ -1,68 +1,16 @@
-"""NAS-Bench-201's cell and network: Dong & Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural
-Architecture Search", ICLR 2020.
-
-Its cell is not DARTS's: one input, three nodes, and an operation from every earlier state to each node, whose sums are
-neither chosen among nor concatenated. So it has a network of its own, and an architecture is the benchmark's text:
-``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|`` names, for each node, the operation
-from state 0 (the input), 1 and 2.
+"""NAS-Bench-201's network: Dong & Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural
+Architecture Search", ICLR 2020. Its cell and how an architecture is written: `nas.space.bench201`.
 """
 
-from collections.abc import Iterator
 from functools import reduce
-from itertools import product
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from nas.pipeline.errors import UserError, unknown
+from nas.data.inputs import Inputs
 from nas.space import operations
-from nas.space.spaces import SPACES
-
-OPERATIONS = SPACES["nas_bench_201"].operations
-NODES = 3
-SIZE = len(OPERATIONS) ** 6  # architectures
-
-Architecture = tuple[tuple[str, ...], ...]  # of each node, the operation from every earlier state
-
-
-def parse(text: str) -> Architecture:
-    """Read an architecture; raises UserError if `text` says none."""
-    nodes = [[edge.partition("~")[0] for edge in node.strip("|").split("|")] for node in text.split("+")]
-    for name in (name for node in nodes for name in node):
-        if name not in OPERATIONS:
-            raise UserError(f"architecture: {text!r}: {unknown('operation', name, OPERATIONS)}")
-    architecture = tuple(map(tuple, nodes))
-    if len(nodes) != NODES or written(architecture) != text:
-        raise UserError(f"architecture: {text!r} is not allowed: must be like |OP~0|+|OP~0|OP~1|+|OP~0|OP~1|OP~2|")
-    return architecture
-
-
-def written(architecture: Architecture) -> str:
-    """The text that `parse` reads; a node has as many operations as there are states before it."""
-    return "+".join("".join(f"|{name}~{i}" for i, name in enumerate(node)) + "|" for node in architecture)
-
-
-def architectures() -> Iterator[Architecture]:
-    """All `SIZE` of the space."""
-    for names in product(OPERATIONS, repeat=NODES * (NODES + 1) // 2):
-        yield names[:1], names[1:3], names[3:]
-
-
-def expression(architecture: Architecture) -> str:
-    """What the cell computes, in the benchmark's notation: architectures of one expression count once, 6,466 in all.
-
-    0 is the input, # what is zero, ``(x)@conv`` a convolution of x. The terms of a sum are sorted as texts, and zeros
-    stay in it, so that a few which compute the same are still told apart, as the benchmark does.
-    """
-    states = ["0"]
-    for node in architecture:
-        terms = []
-        for name, x in zip(node, states, strict=True):
-            zero = name == "none" or x == "#"
-            terms.append("#" if zero else x if name == "skip_connect" else f"({x})@{name}")
-        states.append("+".join(sorted(terms)))
-    return states[-1]
+from nas.space.bench201 import Architecture, parse
 
 
 class Bench201Cell(nn.Module):
@@ -100,6 +48,15 @@ class Residual(nn.Module):
         return self.shortcut(x) + self.branch(x)
 
 
+def stem_of(in_channels: int, channels: int) -> list[nn.Module]:
+    return [nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
+
+
+def head_of(width: int, num_classes: int) -> list[nn.Module]:
+    norm = [nn.BatchNorm2d(width), nn.ReLU()]
+    return [*norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)]
+
+
 class Bench201Network(nn.Sequential):
     """Stem, three stacks of cells with a residual block between, BN and ReLU, global average pooling, linear.
 
@@ -126,10 +83,23 @@ class Bench201Network(nn.Sequential):
         self, architecture: str, *, channels: int = 16, cells: int = 5, num_classes: int = 10, in_channels: int = 3
     ) -> None:
         found = parse(architecture)
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
+        layers = stem_of(in_channels, channels)
         for stack in range(3):
             width = channels * 2**stack
             layers += [Residual(width // 2)] if stack else []
             layers += [Bench201Cell(found, width) for _ in range(cells)]
-        head = [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)]
-        super().__init__(*layers, *head)
+        super().__init__(*layers, *head_of(width, num_classes))
+        self.inputs: Inputs | None = None
+        self.built_from = {
+            "genotype": {"architecture": architecture},
+            "channels": channels,
+            "layers": 3 * cells + 2,
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "stem": "cifar",
+        }
+
+    @property
+    def cells(self) -> list[nn.Module]:
+        """Its cells, from the first."""
+        return [module for module in self if isinstance(module, Bench201Cell)]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,8 +16,11 @@ from nas.data.inputs import Inputs
 from nas.pipeline.errors import UserError, reason, unknown
 from nas.pipeline.files import whole_file
 from nas.space import operations
-from nas.space.genotypes import Genotype
+from nas.space.genotypes import Genotype, from_dict
 from nas.space.operations.basic import FactorizedReduce, Identity, relu_conv_norm
+
+if TYPE_CHECKING:
+    from nas.networks.bench201 import Bench201Network
 
 
 @dataclass(frozen=True)
@@ -303,7 +307,7 @@ def stem_maps(stem: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return maps if isinstance(maps, tuple) else (maps, maps)
 
 
-def save(network: Network, path: str | Path, inputs: Inputs) -> None:
+def save(network: "Network | Bench201Network", path: str | Path, inputs: Inputs) -> None:
     """Write `network` without its auxiliary tower to a safetensors file that says how to build it, for `load`.
 
     The file also says which images it takes: ``prepared.inputs`` of `nas.data.dataset`.
@@ -318,7 +322,7 @@ def save(network: Network, path: str | Path, inputs: Inputs) -> None:
         save_file(tensors, temporary, {"network": json.dumps(how)})
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path) -> "Network | Bench201Network":
     """Read a network that `save` wrote, on the CPU and in eval mode.
 
     Raises
@@ -326,6 +330,8 @@ def load(path: str | Path) -> Network:
     UserError
         If the file is missing, damaged or not a network.
     """
+    from nas.networks.build import build_network  # which knows this module's network, and others
+
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -334,7 +340,7 @@ def load(path: str | Path) -> Network:
             built_from = json.loads(metadata["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         inputs = Inputs.of(built_from.pop("inputs", None))
-        network = Network(Genotype.from_dict(built_from.pop("genotype")), **built_from)
+        network = build_network(from_dict(built_from.pop("genotype")), **built_from)
         network.load_state_dict(tensors)
         network.inputs = inputs
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -3,7 +3,7 @@
 How the weights follow from α is the search algorithm's to say.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from nas.networks.network import CellSpec, cell_specs, make_stem, stem_maps
 from nas.pipeline.errors import UserError
 from nas.space import operations
-from nas.space.genotypes import CELLS, Genotype, derive_from_weights, edges
+from nas.space.genotypes import AnyGenotype, derive_from_weights, edges
 from nas.space.spaces import SearchSpace, find
 
 
@@ -41,17 +41,24 @@ class MixedOperation(nn.Module):
 
     Of `partial` K above 1, the operations see the first 1/K of the channels; the others pass by, with all the weight
     (or their maximum over 2×2 pixels, with stride 2), and the channels are shuffled (PC-DARTS: Xu et al., 2020).
-    Operations `beside` those of the space have columns behind theirs.
+    Operations `beside` those of the space have columns behind theirs. Where pooling is not `normed`, it is bare.
     """
 
     def __init__(
-        self, names: tuple[str, ...], channels: int, stride: int, partial: int = 1, beside: Sequence[str] = ()
+        self,
+        names: tuple[str, ...],
+        channels: int,
+        stride: int,
+        partial: int = 1,
+        beside: Sequence[str] = (),
+        normed: bool = True,
     ) -> None:
         super().__init__()
         self.stride, self.partial, self.mixed = stride, partial, channels // partial
         self.own, names = len(names), (*names, *beside)
         self.columns = [k for k, name in enumerate(names) if name != "none"]
-        self.operations = nn.ModuleList(_candidate(names[k], self.mixed, stride) for k in self.columns)
+        make = _candidate if normed else _bare
+        self.operations = nn.ModuleList(make(names[k], self.mixed, stride) for k in self.columns)
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None = None) -> Tensor:
         """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
@@ -78,8 +85,12 @@ class NormedPooling(nn.Sequential):
     """Pooling, then a batch norm."""
 
 
+def _bare(name: str, channels: int, stride: int) -> nn.Module:
+    return operations.build(name, channels, stride, False)
+
+
 def _candidate(name: str, channels: int, stride: int) -> nn.Module:
-    operation = operations.build(name, channels, stride, False)
+    operation = _bare(name, channels, stride)
     if isinstance(operation, nn.MaxPool2d | nn.AvgPool2d):
         return NormedPooling(operation, nn.BatchNorm2d(channels, affine=False))
     return operation
@@ -117,7 +128,7 @@ class MixedCell(nn.Module):
 
 
 class Supernet(nn.Module):
-    """All networks of a search space in one.
+    """All networks of a search space in one; of a space with NAS-Bench-201's cell see `supernets.Bench201Supernet`.
 
     Parameters
     ----------
@@ -158,6 +169,9 @@ class Supernet(nn.Module):
     reduction cells; by default softmax(α).
     """
 
+    alphas_normal: nn.Parameter
+    alphas_reduce: nn.Parameter
+
     def __init__(
         self,
         space: str | SearchSpace,
@@ -175,54 +189,79 @@ class Supernet(nn.Module):
         super().__init__()
         if channels % partial:
             raise UserError(f"channels: {channels} is not allowed: must be a multiple of {partial} (partial channels)")
-        if layers < 3:
-            raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
         self.space = find(space) if isinstance(space, str) else space
         self.nodes = nodes
-        names = {cell: self.space.of_edges(cell, nodes) for cell in CELLS}
-        shape = (len(edges(nodes)), len(self.space.columns))
-        self.alphas_normal = nn.Parameter(1e-3 * torch.randn(shape))
-        self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(shape))
         self.recompute = recompute
+        names = {cell: self.space.of_edges(cell, nodes) for cell in self.space.kinds}
+        for cell, of_edges in names.items():
+            alphas = 1e-3 * torch.randn(len(of_edges), len(self.space.columns))
+            self.register_parameter(f"alphas_{cell}", nn.Parameter(alphas))
+        self.build(names, channels, layers, num_classes, in_channels, stem, partial, beside)
+
+    def build(
+        self,
+        names: Mapping[str, Sequence[tuple[str, ...]]],
+        channels: int,
+        layers: int,
+        num_classes: int,
+        in_channels: int,
+        stem: str,
+        partial: int,
+        beside: Sequence[str],
+    ) -> None:
+        """Make all but α; `names`: of each kind of cell the operations of each edge."""
+        if self.space.cell != "darts":
+            raise UserError(
+                f"space: {self.space.name} is not allowed: its cell is not DARTS's (nas.networks.supernets)"
+            )
+        if layers < 3:
+            raise UserError(f"layers: {layers} is not allowed: must be at least 3, or no cell is a normal one")
         self.stem = make_stem(stem, in_channels, channels)
-        specs = cell_specs(layers, channels, stem, lambda reduction: nodes)
+        specs = cell_specs(layers, channels, stem, lambda reduction: self.nodes)
         kinds = ["reduce" if spec.reduction else "normal" for spec in specs]
         self.cells = nn.ModuleList(
-            MixedCell(names[kind], nodes, spec, partial, beside) for kind, spec in zip(kinds, specs, strict=True)
+            MixedCell(names[kind], self.nodes, spec, partial, beside) for kind, spec in zip(kinds, specs, strict=True)
         )
         self.reductions = [layer for layer, spec in enumerate(specs) if spec.reduction]
-        self.classifier = nn.Linear(nodes * specs[-1].channels, num_classes)
+        self.classifier = nn.Linear(self.nodes * specs[-1].channels, num_classes)
 
     def forward(self, x: Tensor, mixtures: Sequence[Mixture] | None = None) -> Tensor:
-        normal, reduce = mixtures or [Mixture(alphas.softmax(dim=-1)) for alphas in self.alphas()]
+        return self.mix(x, mixtures or [Mixture(alphas.softmax(dim=-1)) for alphas in self.alphas()])
+
+    def mix(self, x: Tensor, mixtures: Sequence[Mixture]) -> Tensor:
+        """The logits with these mixtures, one for each kind of cell."""
+        normal, reduce = mixtures
         s0, s1 = stem_maps(self.stem, x)
         for layer, cell in enumerate(self.cells):
             mixture = reduce if layer in self.reductions else normal
-            compute = _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
-            s0, s1 = s1, compute(s0, s1, *mixture)
+            s0, s1 = s1, self.computed(cell)(s0, s1, *mixture)
         return self.classifier(s1.mean(dim=(2, 3)))
 
+    def computed(self, cell: nn.Module) -> Callable[..., Tensor]:
+        """`cell`, or what computes it again in backward."""
+        return _recomputed(cell) if self.recompute and torch.is_grad_enabled() else cell
+
     def alphas(self) -> list[nn.Parameter]:
-        """The architecture's parameters: α of the normal and of the reduction cells."""
-        return [self.alphas_normal, self.alphas_reduce]
+        """The architecture's parameters: α of each kind of cell, the normal one first."""
+        return [self.get_parameter(f"alphas_{cell}") for cell in self.space.kinds]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """The operations' parameters by name: all but α."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("alphas_")}
 
-    def genotype(self) -> Genotype:
+    def genotype(self) -> AnyGenotype:
         """The genotype that α stands for now, by softmax(α)."""
         return derive_from_weights(self.space.operations, self.table([a.softmax(dim=-1) for a in self.alphas()]))
 
     def table(self, scores: Sequence[Tensor]) -> dict[str, list[list[float]]]:
-        """Of the normal and of the reduction cells, `scores` shaped like α as edges × operations of the space."""
-        return self.space.of_all({cell: each.tolist() for cell, each in zip(CELLS, scores, strict=True)})
+        """Of each kind of cell, `scores` shaped like α as edges × operations of the space."""
+        return self.space.of_all({cell: each.tolist() for cell, each in zip(self.space.kinds, scores, strict=True)})
 
 
-def strongest(alphas: Tensor, operations: Sequence[str]) -> Tensor:
-    """Weights, edges × operations, of 1 for each edge's strongest operation other than none."""
-    none = torch.tensor([name == "none" for name in operations], device=alphas.device)
-    found = alphas.masked_fill(none, -torch.inf).argmax(dim=-1)
+def strongest(alphas: Tensor, choices: Sequence[bool]) -> Tensor:
+    """Weights, edges × operations, of 1 for each edge's strongest operation among those of `SearchSpace.choices`."""
+    never = ~torch.tensor(choices, device=alphas.device)
+    found = alphas.masked_fill(never, -torch.inf).argmax(dim=-1)
     return nn.functional.one_hot(found, alphas.shape[-1]).to(alphas.dtype)
 
 

@@ -21,7 +21,7 @@ from nas.pipeline.errors import UserError, nearest, unknown
 from nas.pipeline.files import write_text
 from nas.pipeline.names import DATA, OWN_GENOTYPES, TABLES, Exported, Label, Network, Slimmed, selection, spelled
 from nas.pipeline.names import Search as Searched
-from nas.space import operations
+from nas.space import bench201, operations
 from nas.space.enumerate import Enumeration
 from nas.space.notation import own, read
 from nas.space.published import PUBLISHED
@@ -502,12 +502,40 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _bench201(self) -> Self:
+        """What NAS-Bench-201's network asks of the sections that build one."""
+        evaluated = [name for name in self.evaluate.genotypes if self._of_bench201(name)]
+        for section, names, all_layers in (
+            ("search", [name for name in self.search.spaces if self._of_bench201(name)], [self.search.layers]),
+            ("evaluate", evaluated, self.evaluate.layers),
+        ):
+            for layers in all_layers if names else ():
+                try:
+                    bench201.cells_of(layers, getattr(self, section).stem)
+                except UserError as error:
+                    raise ValueError(f"{section}.{error} ({names[0]})") from None
+        for key in ("auxiliary", "drop_path") if evaluated else ():
+            if value := getattr(self.evaluate, key):
+                raise ValueError(
+                    f"evaluate.{key}: {value} is not allowed: must be 0.0 for NAS-Bench-201's network ({evaluated[0]})"
+                )
+        return self
+
+    def _of_bench201(self, genotype: str) -> bool:
+        """Whether the genotype of that name, or the space, has NAS-Bench-201's cell."""
+        root, files = Label.of(genotype).root, own(OWN_GENOTYPES)
+        if root in files:
+            return isinstance(read(files[root]), bench201.Bench201Genotype)
+        return root in self.known_spaces() and self.space(root).is_bench201
+
+    @model_validator(mode="after")
     def _true(self) -> Self:
         for i, name in enumerate(self.truth.spaces):
             try:
-                space = Enumeration(self.space(name), self.search.nodes)
                 if self.truth.source is None:
-                    space.check(self.truth.sample)
+                    Enumeration(self.space(name), self.search.nodes).check(self.truth.sample)
+                elif not self.space(name).is_bench201:
+                    Enumeration(self.space(name), self.search.nodes)
             except UserError as error:
                 raise ValueError(f"truth.spaces[{i}]: {error}") from None
             if self.truth.opinions and name not in self.search.spaces:
@@ -640,6 +668,8 @@ class Params(Section):
         if label.kind == "all":
             if label.argument not in OPERATIONS:
                 return f"{genotype}: {unknown('operation', label.argument, OPERATIONS)}"
+            if self._of_bench201(label.base) and label.argument not in bench201.OPERATIONS:
+                return f"{genotype}: {unknown('operation', label.argument, bench201.OPERATIONS)}"
             return self._unknown(label.base)
         if label.kind in ("epoch", "skips"):
             return self._unselected(genotype)

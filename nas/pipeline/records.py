@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -76,7 +76,7 @@ class Row(Record):
         Raises
         ------
         UserError
-            If the file is missing or something else, or a cell is empty; it ends with `remedy`.
+            If the file is missing or something else, or a cell is empty that may not be; it ends with `remedy`.
         """
         try:
             return cls._parse(Path(path).read_text(encoding="utf-8"))
@@ -88,14 +88,18 @@ class Row(Record):
         import pandas as pd
 
         columns = list(cls.model_fields)
+        needed = [name for name, field in cls.model_fields.items() if field.is_required()]
         if not text.endswith("\n"):
             raise ValueError("it ends within a line" if text else "it has no rows")
         table = pd.read_csv(io.StringIO(text), dtype=object, na_values=[""], keep_default_na=False, index_col=False)
         if table.empty and not cls.may_be_empty:
             raise ValueError("it has no rows")
-        if not set(columns) <= set(table) or table[columns].isna().any(axis=None):
-            raise ValueError(f"not every row has the columns {', '.join(columns)}")
-        return table[columns].astype({name: field.annotation for name, field in cls.model_fields.items()})
+        if not set(columns) <= set(table) or table[needed].isna().any(axis=None):
+            raise ValueError(f"not every row has the columns {', '.join(needed)}")
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        of_values = {name: get_args(kind)[0] if get_args(kind) else kind for name, kind in kinds.items()}
+        empty = table[columns].isna().any()  # NaN is a float
+        return table[columns].astype({name: float if empty[name] else kind for name, kind in of_values.items()})
 
 
 # search
@@ -109,9 +113,9 @@ class Search(Metrics):
     valid_loss: float
     valid_top1: float
     entropy_normal: float
-    entropy_reduce: float
+    entropy_reduce: float | None = None  # where there is a reduction cell, as of the skips
     skips_normal: int
-    skips_reduce: int
+    skips_reduce: int | None = None
     device: str
     epoch: int | None = None  # whose α is the result, if that is not the last
 
@@ -124,9 +128,9 @@ class SearchHistory(Row):
     valid_loss: float
     valid_top1: float
     entropy_normal: float
-    entropy_reduce: float
+    entropy_reduce: float | None = None
     skips_normal: int
-    skips_reduce: int
+    skips_reduce: int | None = None
 
 
 class MeasuredHistory(SearchHistory):
@@ -139,7 +143,7 @@ class Drawn(Metrics):
     """In the place of `Search`, where the genotype was drawn at random."""
 
     skips_normal: int
-    skips_reduce: int
+    skips_reduce: int | None = None
 
 
 class DrawnHistory(Row):
@@ -148,7 +152,7 @@ class DrawnHistory(Row):
     epoch: int
     valid_top1: None
     skips_normal: int
-    skips_reduce: int
+    skips_reduce: int | None = None
 
 
 class Alphas(Row):
@@ -169,7 +173,7 @@ class Selection(Metrics):
 
     valid_top1: float
     skips_normal: int
-    skips_reduce: int
+    skips_reduce: int | None = None
     device: str
 
 

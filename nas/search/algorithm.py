@@ -87,6 +87,7 @@ class Algorithm(nn.Module):
     added: ClassVar[int] = 0
     weights_first: ClassVar[bool] = False
     rests = False
+    kinds = tuple(CELLS)  # of cells, as the supernet has them
 
     def __init__(self, **own: object) -> None:
         super().__init__()
@@ -102,6 +103,7 @@ class Algorithm(nn.Module):
 
     def prepare(self, supernet: Supernet) -> None:
         """Before anything is trained: make what the algorithm needs of a supernet of that shape."""
+        self.kinds = supernet.space.kinds
 
     def begin(self, epoch: int, epochs: int) -> None:
         """Before each epoch, from 0, of `epochs`."""
@@ -120,8 +122,8 @@ class Algorithm(nn.Module):
         return Mixture(alphas.softmax(dim=-1))
 
     def mixtures(self, alphas: Sequence[Tensor], phase: Phase) -> list[Mixture]:
-        """`mixture` of the normal and of the reduction cells."""
-        return [self.mixture(each, cell, phase) for each, cell in zip(alphas, CELLS, strict=True)]
+        """`mixture` of each kind of cell: of the normal and of the reduction cells, or of the only one."""
+        return [self.mixture(each, cell, phase) for each, cell in zip(alphas, self.kinds, strict=True)]
 
     def gradients(self, step: Step) -> list[Tensor]:
         """∇α L_val(w, α), one for each of ``step.alphas``: the weights are taken to be the best for any α (ξ = 0)."""
@@ -159,7 +161,7 @@ class Cooled(Algorithm):
 
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
-        self.operations = supernet.space.columns
+        self.choices = supernet.space.choices
         self.temperature = self.tau
 
     def begin(self, epoch: int, epochs: int) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nas.networks.supernet import Mixture
 from nas.search.algorithm import Algorithm, Phase
-from nas.space.genotypes import CELLS
 
 
 class FairDarts(Algorithm):
@@ -33,7 +32,7 @@ class FairDarts(Algorithm):
         """−w₀₁ · mean (σ(α) − ½)²."""
         return (
             -self.zero_one
-            * torch.cat([each.flatten() for each in alphas[: len(CELLS)]]).sigmoid().sub(0.5).square().mean()
+            * torch.cat([each.flatten() for each in alphas[: len(self.kinds)]]).sigmoid().sub(0.5).square().mean()
         )
 
     def scores(self, alphas: Tensor, cell: str) -> Tensor:

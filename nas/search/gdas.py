@@ -29,9 +29,9 @@ class Gdas(Cooled):
     tau_min: float = 0.1
 
     def mixtures(self, alphas: Sequence[Tensor], phase: Phase) -> list[Mixture]:
-        """Draws; a validation takes each edge's strongest operation other than none."""
+        """Draws; a validation takes each edge's strongest operation that a genotype may hold."""
         if phase == "valid":
-            weights = [strongest(each, self.operations) for each in alphas]
+            weights = [strongest(each, self.choices) for each in alphas]
         else:
             weights = [one_hot_sample(each, self.temperature) for each in alphas]
         # What is computed depends on it, so a GPU has to wait here: once a pass, for both kinds of cells.

@@ -18,7 +18,7 @@ from nas.data import sharing
 from nas.data.batches import Batches
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Batch, Loss, Step
-from nas.space.genotypes import CELLS, derive_from_weights, weight_rows
+from nas.space.genotypes import derive_from_weights, weight_rows
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
@@ -53,7 +53,9 @@ def functional_loss(supernet: Supernet, precision: int | str = 32, algorithm: Al
 
     The supernet's running statistics of batch norm stay: those of these passes go to a copy that nobody reads.
     """
-    algorithm = algorithm or Algorithm()
+    if algorithm is None:
+        algorithm = Algorithm()
+        algorithm.prepare(supernet)
     scratch = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
 
     def loss(weights: Mapping[str, Tensor], batch: Batch, mixtures: Sequence[Mixture] | None = None) -> Tensor:
@@ -102,7 +104,8 @@ def search(
     history : list of dict
         A row an epoch: epoch (from 1), learning_rate, train_loss, train_top1, valid_loss, valid_top1 (percent),
         entropy_normal, entropy_reduce (mean over edges, in nats), skips_normal, skips_reduce (skip connections in the
-        genotype that α stands for then), and what the algorithm measures.
+        genotype that α stands for then), and what the algorithm measures. A space without a reduction cell has nothing
+        of it.
     alphas : list of dict
         A row for each epoch (0 is the start), cell, edge ("source-target" states) and operation: the softmax weight,
         or what else the algorithm reads a genotype off.
@@ -249,8 +252,8 @@ def settle_statistics(supernet: nn.Module, batches: Batches, recipe: Recipe, *, 
 
 
 def _scores(supernet: Supernet, algorithm: Algorithm) -> dict[str, list[list[float]]]:
-    """Of the normal and of the reduction cells: how strong each operation is, edges × operations."""
-    found = zip(CELLS, supernet.alphas(), strict=True)
+    """Of each kind of cell: how strong each operation is, edges × operations."""
+    found = zip(supernet.space.kinds, supernet.alphas(), strict=True)
     return supernet.table([algorithm.scores(alphas.detach(), cell) for cell, alphas in found])
 
 

@@ -13,14 +13,14 @@ from nas.data.batches import Batches
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm
 from nas.search.perturbation import worth
-from nas.space.genotypes import CELLS, Genotype, edges
+from nas.space.genotypes import AnyGenotype
 from nas.training.recipe import Recipe
 
 
 def opinions(
     supernet: Supernet,
     algorithm: Algorithm,
-    genotypes: Mapping[str, Genotype],
+    genotypes: Mapping[str, AnyGenotype],
     batches: Batches,
     recipe: Recipe,
     *,
@@ -34,7 +34,7 @@ def opinions(
         As its search left it, on the device of the batches; nothing of it is trained.
     algorithm : Algorithm
         That searched, prepared and in its last epoch (``prepare``, ``begin``).
-    genotypes : mapping of str to Genotype
+    genotypes : mapping of str to Genotype or Bench201Genotype
         Of the supernet's space, by their spelling.
     batches : Batches
         The half of α in its order, without augmentation, as a search validates.
@@ -61,25 +61,29 @@ def opinions(
         yield {"genotype": spelled, "top1": top1}
 
 
-def discrete(supernet: Supernet, genotype: Genotype, like: Sequence[Mixture]) -> list[Mixture]:
+def discrete(supernet: Supernet, genotype: AnyGenotype, like: Sequence[Mixture]) -> list[Mixture]:
     """The mixtures with which a supernet computes what a genotype stands for; of the shape of those in `like`.
 
     Weight 1 for each of its operations, whatever weight they were trained with, and 0 for all else: as in the network
     that would be trained. Of every edge one operation is computed at most.
     """
-    found, places = [], edges(supernet.nodes)
-    for cell in CELLS:
-        if len(getattr(genotype, cell)) != 2 * supernet.nodes:
+    space, found = supernet.space, []
+    places, placed = space.places(supernet.nodes), genotype.placed()
+    if tuple(placed) != space.kinds:
+        raise ValueError(f"the genotype is of another kind of cell than those of the space {space.name}")
+    targets = list(dict.fromkeys(target for _, target in places))
+    for cell, edges in placed.items():
+        if {target for (_, target), _ in edges} != set(targets):
             raise ValueError(f"the genotype's {cell} cell has not the supernet's {supernet.nodes} nodes")
-    for cell, relaxed in zip(CELLS, like, strict=True):
-        names = supernet.space.of_edges(cell, supernet.nodes)
+    for (cell, edges), relaxed in zip(placed.items(), like, strict=True):
+        names = space.of_edges(cell, supernet.nodes)
         weights = torch.zeros_like(relaxed.weights)
         chosen = [row.index("none") if "none" in row else 0 for row in names]
-        for i, (operation, source) in enumerate(getattr(genotype, cell)):
-            edge = (source, 2 + i // 2)
+        for edge, operation in edges:
             row = places.index(edge) if edge in places else None
             if row is None or operation not in names[row] or weights[row].any():
-                raise ValueError(f"{cell} node {i // 2}: the supernet has no {operation} from state {source} for it")
+                node = f"{cell} node {targets.index(edge[1])}"
+                raise ValueError(f"{node}: the supernet has no {operation} from state {edge[0]} for it")
             chosen[row] = names[row].index(operation)
             weights[row, chosen[row]] = 1
         found.append(Mixture(weights, chosen))

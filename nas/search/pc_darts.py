@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Phase
-from nas.space.genotypes import CELLS
 
 
 class PcDarts(Algorithm):
@@ -38,8 +37,9 @@ class PcDarts(Algorithm):
     def prepare(self, supernet: Supernet) -> None:
         super().prepare(supernet)
         edges = supernet.alphas_normal.detach()[:, 0]
-        self.betas = nn.ParameterDict({cell: nn.Parameter(1e-3 * torch.randn_like(edges)) for cell in CELLS})
-        self.incoming = [2 + node for node in range(supernet.nodes)]
+        self.betas = nn.ParameterDict({cell: nn.Parameter(1e-3 * torch.randn_like(edges)) for cell in self.kinds})
+        targets = [target for _, target in supernet.space.places(supernet.nodes)]
+        self.incoming = [targets.count(target) for target in dict.fromkeys(targets)]
 
     def begin(self, epoch: int, epochs: int) -> None:
         super().begin(epoch, epochs)

@@ -19,7 +19,8 @@ from nas.data.batches import Batches
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Batch
 from nas.search.loop import move_weights
-from nas.space.genotypes import CELLS, Genotype, edges
+from nas.space.genotypes import AnyGenotype, derive_from_weights
+from nas.space.spaces import SearchSpace
 from nas.training import distributed
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast, seed_for
@@ -45,11 +46,11 @@ class Decisions(nn.Module):
 
     def __init__(self, supernet: Supernet, algorithm: Algorithm) -> None:
         super().__init__()
-        self.edges = edges(supernet.nodes)
-        self.operations = {cell: supernet.space.of_edges(cell, supernet.nodes) for cell in CELLS}  # of each edge
+        self.space, self.edges = supernet.space, supernet.space.places(supernet.nodes)
+        self.operations = {cell: self.space.of_edges(cell, supernet.nodes) for cell in self.space.kinds}  # of each edge
         with torch.no_grad():
             self.relaxed = [mixture.weights for mixture in algorithm.mixtures(supernet.alphas(), "valid")]
-        for cell, weights in zip(CELLS, self.relaxed, strict=True):
+        for cell, weights in zip(self.operations, self.relaxed, strict=True):
             # On the CPU: they are read for every mixture, and a GPU would have to be waited for.
             self.register_buffer(f"operation_{cell}", torch.full((len(weights),), OPEN))
             self.register_buffer(f"kept_{cell}", torch.ones(len(weights), dtype=torch.bool))
@@ -65,9 +66,9 @@ class Decisions(nn.Module):
         return self.get_buffer(f"operation_{cell}").tolist(), self.get_buffer(f"kept_{cell}").tolist()
 
     def mixtures(self, cell: str = "", edge: int = 0, column: int | None = None) -> list[Mixture]:
-        """Of the normal and the reduction cells; of a `cell`, without a `column` of an `edge`, or without the edge."""
+        """Of each kind of cell; of a `cell`, without a `column` of an `edge`, or without the edge."""
         found = []
-        for kind, relaxed in zip(CELLS, self.relaxed, strict=True):
+        for kind, relaxed in zip(self.operations, self.relaxed, strict=True):
             weights, (operations, kept) = relaxed.clone(), self.of(kind)
             for row, chosen in enumerate(operations):
                 if chosen != OPEN:
@@ -80,14 +81,15 @@ class Decisions(nn.Module):
             found.append(Mixture(weights, computed if any(c is not None for c in computed) else None))
         return found
 
-    def genotype(self) -> Genotype:
+    def genotype(self) -> AnyGenotype:
         """What all choices stand for."""
-        cells: dict[str, Any] = {}
-        for cell in CELLS:
-            rows = zip(self.edges, self.operations[cell], *self.of(cell), strict=True)
-            cells[cell] = tuple((names[column], source) for (source, _), names, column, kept in rows if kept)
-            cells[f"{cell}_concat"] = tuple(range(2, 2 + len(cells[cell]) // 2))
-        return Genotype(**cells)
+        tables = {}
+        for cell in self.operations:
+            rows = zip(*self.of(cell), strict=True)
+            tables[cell] = [
+                [float(kept and column == chosen) for column in range(len(self.space.columns))] for chosen, kept in rows
+            ]
+        return derive_from_weights(self.space.operations, self.space.of_all(tables))
 
 
 def select(
@@ -102,11 +104,11 @@ def select(
     seed: int,
     key: str | None = None,
     name: str = "select",
-) -> tuple[Genotype, list[dict[str, Any]]]:
+) -> tuple[AnyGenotype, list[dict[str, Any]]]:
     """Select a genotype from a finished supernet by what it misses most.
 
     A round chooses an operation of one edge of each kind of cell, in an order that is drawn; when all edges are fixed,
-    the two edges into one node that stay. Between two rounds the weights are tuned.
+    the two edges into one node that stay (of NAS-Bench-201's cell all do). Between two rounds the weights are tuned.
 
     Parameters
     ----------
@@ -128,13 +130,13 @@ def select(
 
     Returns
     -------
-    genotype : Genotype
+    genotype : Genotype or Bench201Genotype
     history : list of dict
         A row a round: valid_top1 (percent, after the round) and choices, rows of `nas.pipeline.records.Choice`.
     """
     distributed.synchronise(supernet)
     decisions = Decisions(supernet, algorithm)
-    order = {cell: rounds(supernet.nodes, f"{seed}/{cell}") for cell in CELLS}
+    order = {cell: rounds(supernet.space, supernet.nodes, f"{seed}/{cell}") for cell in supernet.space.kinds}
     count = len(order["normal"])
     recipe = tuning(recipe, max(tune_epochs * (count - 1), 1))
     optimizer = recipe.optimizer(supernet.weights().values())
@@ -145,7 +147,7 @@ def select(
 
     def one_round(number: int, round_seed: int, tick: Callable[[], object]) -> dict[str, Any]:
         choices, record = [], {}
-        for cell in CELLS:
+        for cell in order:
             chosen, index = order[cell][number]
             choose = choose_operation if chosen == "operation" else choose_edges
             choices += [{"round": number + 1, "cell": cell} | row for row in choose(decisions, cell, index, measure)]
@@ -160,9 +162,13 @@ def select(
     return decisions.genotype(), history
 
 
-def rounds(nodes: int, seed: str) -> list[tuple[str, int]]:
-    """What is chosen in turn: ("operation", edge) of all edges, then ("edges", node) of nodes with more than two."""
-    source, of_edges, of_nodes = Random(seed), list(range(len(edges(nodes)))), list(range(1, nodes))
+def rounds(space: SearchSpace, nodes: int, seed: str) -> list[tuple[str, int]]:
+    """What is chosen in turn: ("operation", edge) of all edges, then ("edges", node) of nodes with more than two.
+
+    Where all edges stay, in NAS-Bench-201's cell, no node chooses.
+    """
+    source, of_edges = Random(seed), list(range(len(space.places(nodes))))
+    of_nodes = [] if space.is_bench201 else list(range(1, nodes))
     source.shuffle(of_edges)
     source.shuffle(of_nodes)
     return [("operation", edge) for edge in of_edges] + [("edges", node) for node in of_nodes]
@@ -177,12 +183,12 @@ def tuning(recipe: Recipe, epochs: int) -> Recipe:
 def choose_operation(
     decisions: Decisions, cell: str, edge: int, measure: Callable[..., Worth]
 ) -> list[dict[str, object]]:
-    """Fix `edge` to the operation other than none without which ``measure(cell, edge, column)`` is the least.
+    """Fix `edge` to that of `SearchSpace.choices` without which ``measure(cell, edge, column)`` is the least.
 
     Returns a row for each operation.
     """
     names = decisions.operations[cell][edge]
-    columns = [column for column, name in enumerate(names) if name != "none"]
+    columns = [column for column, may_be in enumerate(decisions.space.choices) if may_be]
     without = {column: measure(cell, edge, column) for column in columns}
     best = min(columns, key=without.__getitem__)
     decisions.choose(cell, edge, best)

@@ -11,7 +11,6 @@ from torch import Tensor
 from nas.data import sharing
 from nas.networks.supernet import Mixture
 from nas.search.algorithm import Algorithm, Phase, Step
-from nas.space.genotypes import CELLS
 
 
 class SmoothDarts(Algorithm):
@@ -38,16 +37,16 @@ class SmoothDarts(Algorithm):
 
     def before_weights(self, step: Step) -> None:
         super().before_weights(step)
-        alphas = [alphas.detach() for alphas in step.alphas[: len(CELLS)]]
+        alphas = [alphas.detach() for alphas in step.alphas[: len(self.kinds)]]
         self.shifts = {
-            cell: self.radius * (2 * torch.rand_like(each) - 1) for cell, each in zip(CELLS, alphas, strict=True)
+            cell: self.radius * (2 * torch.rand_like(each) - 1) for cell, each in zip(self.kinds, alphas, strict=True)
         }
         fixed = {name: weight.detach() for name, weight in step.weights.items()}
         for _ in range(self.attack_steps):
             shifts = [shift.requires_grad_() for shift in self.shifts.values()]
             loss = step.loss(fixed, step.weights_batch, self.mixtures(alphas, "weights"))
             slopes = sharing.mean(torch.autograd.grad(loss, shifts))
-            self.shifts = {cell: self._ascended(*each) for cell, *each in zip(CELLS, shifts, slopes, strict=True)}
+            self.shifts = {cell: self._ascended(*each) for cell, *each in zip(self.kinds, shifts, slopes, strict=True)}
 
     def _ascended(self, shift: Tensor, slope: Tensor) -> Tensor:
         """A step along the gradient's signs, within ±ε; all together they reach from one end to the other."""

@@ -23,7 +23,7 @@ class Snas(Cooled):
     tau_min: float = 0.1
 
     def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:
-        """A sample; a validation takes each edge's strongest operation other than none."""
+        """A sample; a validation takes each edge's strongest operation that a genotype may hold."""
         if phase == "valid":
-            return Mixture(strongest(alphas, self.operations))
+            return Mixture(strongest(alphas, self.choices))
         return Mixture(nn.functional.gumbel_softmax(alphas, tau=self.temperature, dim=-1))

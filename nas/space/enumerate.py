@@ -29,9 +29,18 @@ class Enumeration:
     Attributes
     ----------
     count : int
+
+    Raises
+    ------
+    UserError
+        If the cell is not DARTS's, or cannot have so many nodes.
     """
 
     def __init__(self, space: SearchSpace, nodes: int) -> None:
+        if space.is_bench201:
+            raise UserError(
+                f"{space.name} is not allowed: its truth is taken from a table, which truth.source must name"
+            )
         self.space = space
         self.cells = [_choices(space, cell, nodes) for cell in CELLS]
         self.count = math.prod(len(choices) for cell in self.cells for choices in cell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.files import require_columns
+from nas.space import bench201
+from nas.space.bench201 import Bench201Genotype
 
 if TYPE_CHECKING:  # names alone must be readable in a moment, before torch is
     from torch import Tensor
@@ -79,6 +81,13 @@ class Genotype:
         cells: dict[str, Any] = {cell: tuple((operation, state) for _, state in getattr(self, cell)) for cell in CELLS}
         return replace(self, **cells)
 
+    def placed(self) -> dict[str, list[tuple[tuple[int, int], str]]]:
+        """Of each kind of cell its edges, (source state, target state), with their operations."""
+        return {
+            cell: [((source, 2 + i // 2), operation) for i, (operation, source) in enumerate(getattr(self, cell))]
+            for cell in CELLS
+        }
+
     def skips(self) -> dict[str, int]:
         """Number of skip connections in each cell, as skips_normal and skips_reduce."""
         return {
@@ -105,8 +114,18 @@ def _check_cell(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> None
         raise ValueError(f"{cell}_concat must name distinct states from 0 to {states - 1}, not {list(concat)}")
 
 
-def load(path: str | Path) -> Genotype:
-    """Read a genotype from a JSON file of the form that `Genotype.to_dict` gives.
+AnyGenotype = Genotype | Bench201Genotype
+
+
+def from_dict(value: dict[str, Any]) -> AnyGenotype:
+    """Read what ``to_dict`` of either gives; raises ValueError if it is none."""
+    if isinstance(value, dict) and set(value) == {"architecture"}:
+        return Bench201Genotype(value["architecture"])
+    return Genotype.from_dict(value)
+
+
+def load(path: str | Path) -> AnyGenotype:
+    """Read a genotype from a JSON file of the form that its ``to_dict`` gives.
 
     Raises
     ------
@@ -114,7 +133,7 @@ def load(path: str | Path) -> Genotype:
         If the file is missing, not JSON or not a genotype; the message says why.
     """
     try:
-        return Genotype.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         found = sorted(file.stem for file in Path(path).parent.glob("*.json"))
         raise UserError(f"{path}: {unknown('genotype', Path(path).stem, found)}") from None
@@ -138,18 +157,18 @@ def derive(operations: Sequence[str], alphas_normal: Tensor, alphas_reduce: Tens
         α before the softmax, rows in node order: 2 edges into node 0, 3 into node 1, and so on.
     """
     tables = (alphas.detach().softmax(dim=-1).tolist() for alphas in (alphas_normal, alphas_reduce))
-    return derive_from_weights(operations, dict(zip(CELLS, tables, strict=True)))
+    return _derive(operations, dict(zip(CELLS, tables, strict=True)))
 
 
 def weight_rows(operations: Sequence[str], cells: Mapping[str, list[list[float]]], epoch: int) -> list[dict[str, Any]]:
     """Softmax weights as the rows of an alphas.csv: epoch, cell, edge ("source-target" states), operation, weight.
 
-    `cells` maps normal and reduce to edges × operations weights.
+    `cells` maps normal and reduce, or normal alone (NAS-Bench-201), to edges × operations weights.
     """
     return [
         {"epoch": epoch, "cell": cell, "edge": f"{source}-{target}", "operation": operation, "weight": weight}
         for cell, table in cells.items()
-        for (source, target), weights in zip(edges(_nodes(len(table))), table, strict=True)
+        for (source, target), weights in zip(_places(cells, len(table)), table, strict=True)
         for operation, weight in zip(operations, weights, strict=True)
     ]
 
@@ -159,10 +178,16 @@ def _nodes(count: int) -> int:
     return next(n for n in range(1, count + 1) if len(edges(n)) >= count)
 
 
-def random_weights(space: SearchSpace, nodes: int, seed: str) -> dict[str, list[list[float]]]:
-    """The softmax of α ~ N(0, 1) for normal and reduce, edges × columns of α.
+def _places(cells: Collection[str], count: int) -> list[tuple[int, int]]:
+    """The edges of `count` rows of α where those are the kinds of `cells`: NAS-Bench-201 has one, DARTS two."""
+    return bench201.EDGES if set(cells) == {bench201.CELL} else edges(_nodes(count))
 
-    `derive_from_weights` reads a uniformly random genotype off it: no edge, and no operation but ``none``, is favoured.
+
+def random_weights(space: SearchSpace, nodes: int, seed: str) -> dict[str, list[list[float]]]:
+    """The softmax of α ~ N(0, 1) for each kind of cell, edges × columns of α.
+
+    `derive_from_weights` reads a uniformly random genotype off it: no edge is favoured, and no operation that it may
+    hold.
     """
     source = Random(seed)
 
@@ -170,13 +195,14 @@ def random_weights(space: SearchSpace, nodes: int, seed: str) -> dict[str, list[
         exponentials = [math.exp(source.gauss(0, 1)) for _ in names]
         return [e / sum(exponentials) for e in exponentials]
 
-    return {cell: [softmax(names) for names in space.of_edges(cell, nodes)] for cell in CELLS}
+    return {cell: [softmax(names) for names in space.of_edges(cell, nodes)] for cell in space.kinds}
 
 
-def random_genotype(space: SearchSpace, nodes: int, seed: str) -> Genotype:
+def random_genotype(space: SearchSpace, nodes: int, seed: str) -> AnyGenotype:
     """A genotype drawn uniformly from a space: each node has two of the earlier states, each edge any operation of its.
 
-    The baseline that a search must beat (Li & Talwalkar, 2019). ``none`` is never drawn, as it is never derived.
+    The baseline that a search must beat (Li & Talwalkar, 2019). In DARTS's cell ``none`` is never drawn, as it is never
+    derived.
     """
     return derive_from_weights(space.operations, space.of_all(random_weights(space, nodes, seed)))
 
@@ -202,31 +228,46 @@ def weights_at(
     weights = {(row["cell"], row["edge"], row["operation"]): float(row["weight"]) for row in final}
     if not all(map(math.isfinite, weights.values())):
         raise ValueError("a weight is not finite")
-    names = [f"{source}-{target}" for source, target in edges(_nodes(len({row["edge"] for row in final})))]
-    whole = [(cell, edge, operation) for cell in CELLS for edge in names for operation in operations]
+    one_kind = {(row["cell"], row["edge"]) for row in final} <= {(bench201.CELL, f"{s}-{t}") for s, t in bench201.EDGES}
+    kinds = [bench201.CELL] if one_kind else list(CELLS)
+    places = _places(kinds, len({row["edge"] for row in final}))
+    names = [f"{source}-{target}" for source, target in places]
+    whole = [(cell, edge, operation) for cell in kinds for edge in names for operation in operations]
     if [(row["cell"], row["edge"], row["operation"]) for row in final] != whole:
-        raise ValueError(f"epoch {last} does not have each operation on each edge of both cells once, in order")
-    return operations, {cell: [[weights[cell, edge, o] for o in operations] for edge in names] for cell in CELLS}
+        cells = "both cells" if len(kinds) > 1 else "its cell"
+        raise ValueError(f"epoch {last} does not have each operation on each edge of {cells} once, in order")
+    return operations, {cell: [[weights[cell, edge, o] for o in operations] for edge in names] for cell in kinds}
 
 
-def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> Genotype:
-    """`derive` from what `weights_at` reads: softmax weights, edges × operations, of normal and reduce."""
+def derive_from_weights(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> AnyGenotype:
+    """`derive` from what `weights_at` reads: softmax weights, edges × operations, of normal and reduce.
+
+    Of one kind of cell alone, NAS-Bench-201's, all edges stay: see `Bench201Genotype.derive`.
+    """
+    if set(cells) == {bench201.CELL}:
+        return Bench201Genotype.derive(operations, cells[bench201.CELL])
+    return _derive(operations, cells)
+
+
+def _derive(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]]) -> Genotype:
     normal, reduce = (strongest(operations, cells[cell]) for cell in CELLS)
     concat = tuple(range(2, 2 + len(normal) // 2))
     return Genotype(normal, concat, reduce, concat)
 
 
-def with_fewer_skips(operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]], most: int) -> Genotype:
+def with_fewer_skips(
+    operations: Sequence[str], cells: Mapping[str, Sequence[Sequence[float]]], most: int
+) -> AnyGenotype:
     """`derive_from_weights` with at most `most` skip connections in the normal cell (P-DARTS: Chen et al., 2019, 4.2).
 
     While there are more, the skip connection of the smallest weight among those derived loses its weight, and the
     genotype is derived anew.
     """
     skip, normal = list(operations).index("skip_connect"), [list(row) for row in cells["normal"]]
-    starts = [len(edges(node)) for node in range(_nodes(len(normal)))]  # each node's first row
+    places = _places(cells, len(normal))
     while True:
         genotype = derive_from_weights(operations, {**cells, "normal": normal})
-        rows = [starts[i // 2] + state for i, (name, state) in enumerate(genotype.normal) if name == "skip_connect"]
+        rows = [places.index(edge) for edge, name in genotype.placed()["normal"] if name == "skip_connect"]
         if len(rows) <= most:
             return genotype
         normal[min(rows, key=lambda row: (normal[row][skip], row))][skip] = 0.0

@@ -4,7 +4,8 @@
   so do the programs that follow it (PC-DARTS, P-DARTS, GDAS's), where a name and ``=`` may stand before, or the time of
   a log. Of several in one text the last counts: a log prints one an epoch.
 - pt.darts groups the edges by node: ``normal=[[('sep_conv_3x3', 0), ('skip_connect', 1)], …]``.
-- Ours is the JSON of ``Genotype.to_dict``.
+- NAS-Bench-201 writes ``|nor_conv_3x3~0|+|none~0|skip_connect~1|+|…|``: the operation on every edge.
+- Ours is the JSON of ``to_dict``.
 """
 
 import ast
@@ -13,17 +14,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from nas.pipeline.errors import UserError
-from nas.space.genotypes import Genotype
+from nas.space.bench201 import Bench201Genotype
+from nas.space.enumerate import read as read_spelled
+from nas.space.genotypes import AnyGenotype, Genotype, from_dict
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 SUFFIXES = (".json", ".txt")
 
 
-def parse(text: str) -> Genotype:
+def parse(text: str) -> AnyGenotype:
     """The genotype that `text` says, in any of the notations above; raises ValueError if it says none."""
     start = text.rfind("Genotype(")
+    if start < 0 and text.startswith("|"):
+        return Bench201Genotype(text.strip())
     if start < 0:
-        return Genotype.from_dict(json.loads(text))
+        return from_dict(json.loads(text))
     call = _call(text[start:])
     named: dict[str | None, ast.expr] = {FIELDS[i]: value for i, value in enumerate(call.args[: len(FIELDS)])}
     named |= {keyword.arg: keyword.value for keyword in call.keywords}
@@ -31,6 +36,11 @@ def parse(text: str) -> Genotype:
         raise ValueError(f"a genotype has {', '.join(FIELDS)}, not {', '.join(map(str, named)) or 'nothing'}")
     values = {field: _value(named[field]) for field in FIELDS}
     return Genotype.from_dict(values | {cell: _by_edge(values[cell]) for cell in ("normal", "reduce")})
+
+
+def spelled(text: str) -> AnyGenotype:
+    """The genotype that a table of trained ones names: as `enumerate.spell` spells it, or in any notation above."""
+    return read_spelled(text) if text.startswith("normal: ") else parse(text)
 
 
 def _call(text: str) -> ast.Call:
@@ -65,7 +75,7 @@ def _by_edge(edges: Any) -> Any:
     return [edge for node in edges for edge in node] if grouped else edges
 
 
-def read(path: Path) -> Genotype:
+def read(path: Path) -> AnyGenotype:
     """The genotype in a file of one of these notations.
 
     Raises

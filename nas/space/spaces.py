@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nas.pipeline.errors import UserError, unknown
+from nas.space import bench201
 from nas.space.genotypes import CELLS, edges
 
 
@@ -21,11 +23,16 @@ class SearchSpace:
         Which of `operations`, in their order, each edge of the normal and of the reduction cell has; None: all. Every
         edge has as many, at least two besides ``none``, which is the same column on all of them or none: so α is as
         wide as an edge's operations are many, and no algorithm needs to know of those that an edge lacks.
+    cell : "darts" or "nas_bench_201", default "darts"
+        Whose cell the operations stand in, and with it whose network: a normal and a reduction cell of two inputs, of
+        whose edges a genotype keeps two a node; or one kind of cell of one input, of whose edges it keeps all and on
+        which it may choose ``none``.
     """
 
     name: str
     operations: tuple[str, ...]
     edges: Mapping[str, tuple[tuple[str, ...], ...]] | None = field(default=None, hash=False)
+    cell: Literal["darts", "nas_bench_201"] = "darts"
 
     def __post_init__(self) -> None:
         if not set(self.operations) - {"none"}:
@@ -48,8 +55,25 @@ class SearchSpace:
             raise ValueError(f"space {self.name} needs two operations other than none on each edge")
 
     @property
+    def is_bench201(self) -> bool:
+        """Whether its cell is NAS-Bench-201's."""
+        return self.cell == bench201.NAME
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Its kinds of cells, in the order of α's tables."""
+        return (bench201.CELL,) if self.is_bench201 else tuple(CELLS)
+
+    @property
+    def choices(self) -> tuple[bool, ...]:
+        """Of each column of α, whether a genotype may hold its operation."""
+        return tuple(self.is_bench201 or name != "none" for name in self.columns)
+
+    @property
     def nodes(self) -> int | None:
         """How many nodes its cells must have; None: any number."""
+        if self.is_bench201:
+            return bench201.NODES
         if self.edges is None:
             return None
         return next((n for n in range(1, 100) if len(edges(n)) == len(self.edges["normal"])), None)
@@ -62,11 +86,13 @@ class SearchSpace:
     def of_edges(self, cell: str, nodes: int) -> tuple[tuple[str, ...], ...]:
         """The operations of each edge of a kind of cell; raises UserError if it cannot have so many nodes."""
         if self.nodes not in (None, nodes):
-            raise UserError(
-                f"nodes: {nodes} is not allowed: must be {self.nodes} for the space {self.name}, whose edges have "
-                "operations of their own"
-            )
-        return (self.operations,) * len(edges(nodes)) if self.edges is None else self.edges[cell]
+            why = "whose cell is the benchmark's" if self.is_bench201 else "whose edges have operations of their own"
+            raise UserError(f"nodes: {nodes} is not allowed: must be {self.nodes} for the space {self.name}, {why}")
+        return (self.operations,) * len(self.places(nodes)) if self.edges is None else self.edges[cell]
+
+    def places(self, nodes: int) -> list[tuple[int, int]]:
+        """(source state, target state) of every edge of a cell with `nodes` nodes, in the order of α's rows."""
+        return bench201.EDGES if self.is_bench201 else edges(nodes)
 
     def of_all(self, tables: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[list[float]]]:
         """For each kind of cell, edges × columns of α as edges × `operations`: 0 for those that an edge lacks."""
@@ -158,8 +184,8 @@ _ALL = (
     SearchSpace("s2", ("skip_connect", "sep_conv_3x3")),
     SearchSpace("s3", ("none", "skip_connect", "sep_conv_3x3")),
     SearchSpace("s4", ("noise", "sep_conv_3x3")),
-    # NAS-Bench-201's operations (Dong & Yang, 2020, section 2.1), here in DARTS's cell; its own: networks.bench201
-    SearchSpace("nas_bench_201", ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")),
+    # NAS-Bench-201 (Dong & Yang, 2020, section 2.1): its operations in its cell
+    SearchSpace(bench201.NAME, bench201.OPERATIONS, cell="nas_bench_201"),
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in _ALL}

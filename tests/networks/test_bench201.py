@@ -6,10 +6,11 @@ import reference
 import torch
 
 from nas.fast import accelerate
-from nas.networks import bench201
-from nas.networks.bench201 import Bench201Network, architectures, expression, parse, written
+from nas.networks.bench201 import Bench201Network
 from nas.networks.complexity import conv_macs, count, params
 from nas.pipeline.errors import UserError
+from nas.space import bench201
+from nas.space.bench201 import architectures, expression, parse, written
 
 CONVOLUTIONS = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 SKIPS = CONVOLUTIONS.replace("nor_conv_3x3", "skip_connect")

@@ -43,6 +43,7 @@ PAPERS = {
     "nas_bench_201": {"none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"},
 }
 QUIET = [name for name in PAPERS if name != "s4"]  # which draws noise anew in each pass
+DARTS_CELLS = [name for name in PAPERS if name != "nas_bench_201"]
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -128,7 +129,7 @@ def test_mixed_operation_is_the_weighted_sum(space, stride):
     torch.testing.assert_close(mixed(x, weights), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("space", PAPERS)
+@pytest.mark.parametrize("space", DARTS_CELLS)
 def test_batch_norms_in_cells_learn_nothing_and_follow_each_pooling(space):
     supernet = Supernet(space, channels=2, layers=4, nodes=2, num_classes=3)
     assert all(m.weight is None for m in supernet.cells.modules() if is_norm(m))
@@ -227,7 +228,10 @@ def copy_weights(supernet: Supernet, network: Network, genotype: Genotype) -> No
 @pytest.mark.parametrize("layers, nodes, stem, size", [(5, 3, "cifar", 8), (3, 4, "imagenet", 64)])
 @pytest.mark.parametrize(
     "space",
-    [*map(SPACES.get, QUIET), SearchSpace("efficientnetv2_none", ("ds_conv", "mb_conv", "fused_mb_conv", "none"))],
+    [
+        *(SPACES[name] for name in QUIET if name in DARTS_CELLS),
+        SearchSpace("efficientnetv2_none", ("ds_conv", "mb_conv", "fused_mb_conv", "none")),
+    ],
     ids=lambda space: space.name,
 )
 def test_a_decided_supernet_is_the_discrete_network(space, layers, nodes, stem, size, training):

@@ -81,7 +81,9 @@ def test_a_search_depends_on_its_own_space_alone() -> None:
 
     small, large = ["none", "mb_conv"], ["none", "mb_conv", "ds_conv"]
     mine = found("mine", "darts", mine=small)
-    assert mine["nas.space.spaces"] == {"mine": {"name": "mine", "operations": ("none", "mb_conv"), "edges": None}}
+    assert mine["nas.space.spaces"] == {
+        "mine": {"name": "mine", "operations": ("none", "mb_conv"), "edges": None, "cell": "darts"}
+    }
     assert mine["nas.space.operations"] == {"none": "basic", "mb_conv": "efficientnet"}
     assert found("mine", "darts", mine=large) != mine
     assert found("mine", "darts", mine=small, other=large) == mine

@@ -14,9 +14,10 @@ from nas.search.algorithm import Algorithm
 from nas.search.loop import AlphaRecipe, search
 from nas.search.perturbation import Decisions, choose_edges, choose_operation, rounds, select, tuning, worth
 from nas.space.genotypes import CELLS, edges
-from nas.space.spaces import SearchSpace
+from nas.space.spaces import SPACES, SearchSpace
 from nas.training.loop import cross_entropy
 
+DARTS = SPACES["darts"]
 pytestmark = pytest.mark.usefixtures("paths")
 
 
@@ -142,12 +143,12 @@ def test_what_costs_most_is_chosen_and_never_none(finished) -> None:
 
 def test_every_edge_has_its_turn_then_every_node_with_a_choice() -> None:
     for nodes in (1, 2, 4):
-        drawn = rounds(nodes, "0/normal")
+        drawn = rounds(DARTS, nodes, "0/normal")
         count = len(edges(nodes))
         assert sorted(drawn[:count]) == [("operation", edge) for edge in range(count)]
         assert sorted(drawn[count:]) == [("edges", node) for node in range(1, nodes)]
-        assert drawn == rounds(nodes, "0/normal")
-    assert rounds(4, "0/normal") != rounds(4, "0/reduce") != rounds(4, "1/reduce")
+        assert drawn == rounds(DARTS, nodes, "0/normal")
+    assert rounds(DARTS, 4, "0/normal") != rounds(DARTS, 4, "0/reduce") != rounds(DARTS, 4, "1/reduce")
 
 
 def test_where_alpha_favours_noise_what_is_of_use_is_selected(monkeypatch) -> None:
