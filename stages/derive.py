@@ -21,7 +21,7 @@ from nas.pipeline.params import RANDOM, Params
 from nas.pipeline.stage import run
 
 if TYPE_CHECKING:
-    from nas.space.genotypes import Genotype
+    from nas.space.genotypes import AnyGenotype
 
 Weights = tuple[list[str], dict[str, list[list[float]]]]
 
@@ -42,17 +42,20 @@ def read_weights(searched: Search, epoch: int | None = None) -> Weights:
         raise damaged(table, error, remedy) from None
 
 
-def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genotype], params: Params) -> None:
-    """What each search prefers and, of a space searched with several seeds, whether its choice repeats."""
+def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, AnyGenotype], params: Params) -> None:
+    """What each search prefers and, of a space searched with several seeds, whether its choice repeats.
+
+    Both are told of DARTS's cell, where none is no choice: NAS-Bench-201's is left out.
+    """
     from nas.analysis.preference import Preference, repeatability
     from nas.pipeline.files import whole_folder
     from nas.pipeline.records import CellPreference, OperationPreference, Repeatability
 
     s, cells, operations, spaces = params.search, [], [], []
     for searched, (names, weights) in ends.items():
-        if searched.algorithm == RANDOM:
-            continue
         space = params.space(searched.space)
+        if searched.algorithm == RANDOM or space.is_bench201:
+            continue
         for cell, of_cell in weights.items():
             preference = Preference(names, of_cell, space.edges and space.edges[cell])
             which = {"genotype": searched.genotype(s.algorithms, s.seeds), "cell": cell}
@@ -68,7 +71,7 @@ def write_preferences(ends: Mapping[Search, Weights], found: Mapping[str, Genoty
         Repeatability.write(folder / "repeatability.csv", spaces)
 
 
-def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
+def made(name: str, known: Mapping[str, AnyGenotype], params: Params) -> AnyGenotype:
     """The genotype of that name: a known one, or one that is drawn, selected or made from another."""
     from nas.space.genotypes import load, random_genotype
 
@@ -84,7 +87,7 @@ def made(name: str, known: Mapping[str, Genotype], params: Params) -> Genotype:
     return selected(name, params)
 
 
-def selected(name: str, params: Params) -> Genotype:
+def selected(name: str, params: Params) -> AnyGenotype:
     """What a search stood for at an epoch, or with at most so many skip connections in its normal cell."""
     from nas.pipeline.records import SearchHistory
     from nas.space.genotypes import derive_from_weights, with_fewer_skips
@@ -99,8 +102,8 @@ def selected(name: str, params: Params) -> Genotype:
 
 def main(params: Params, name: str) -> None:
     from nas.pipeline.files import whole_folder, write_json
-    from nas.report.figures.cells import draw_cell
-    from nas.space.genotypes import CELLS, derive_from_weights
+    from nas.report.figures.cells import draw_genotype
+    from nas.space.genotypes import derive_from_weights
     from nas.space.notation import own, read
     from nas.space.published import PUBLISHED
 
@@ -112,9 +115,7 @@ def main(params: Params, name: str) -> None:
     with whole_folder(GENOTYPES) as folder, whole_folder(DRAWINGS) as drawings:
         for label, genotype in known.items():
             write_json(folder / genotype_file(label).name, genotype.to_dict())
-            for cell, title in CELLS.items():
-                edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
-                draw_cell(edges, concat, drawings / f"{label}-{cell}.png", title=f"{label}: {title}")
+            draw_genotype(genotype, label, drawings)
     write_preferences(ends, found, params)
 
 

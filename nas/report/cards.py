@@ -10,6 +10,7 @@ from nas.pipeline.records import Exporting, GradCam, Latency, Slimming
 from nas.report.contents import Contents, evaluated
 from nas.report.render import TEMPLATES, accuracy, interval, render
 from nas.report.sections.deploy import FORMS, left_in_float
+from nas.space.genotypes import load
 
 MOST_CLASSES = 20  # that are named
 
@@ -60,6 +61,7 @@ def _evaluated(contents: Contents, named: Exported, results: Path) -> dict:
         if (row["genotype"], row["layers"]) == (named.source.genotype, named.source.layers)
     )
     return {
+        "cells": list(load(names.genotype_file(named.source.genotype, results)).placed()),
         "accuracy": accuracy(row),
         "seeds": len(row["seeds"]),
         "interval": interval(row["interval"]) if row["interval"] else None,
@@ -72,6 +74,7 @@ def _evaluated(contents: Contents, named: Exported, results: Path) -> dict:
 def _slimmed(contents: Contents, named: Exported, results: Path) -> dict:
     found = Slimming.read(named.source.results(results) / "metrics.json")
     return {
+        "cells": [],
         "accuracy": f"{found.top1:.2f}",
         "seeds": 1,
         "interval": None,

@@ -59,9 +59,9 @@ def table(header: str, rows: Iterable[Sequence[object]]) -> Markup:
     return Markup("\n".join(f"| {line} |" for line in lines))
 
 
-def both_cells(what: str, files: str, kind: str = "png") -> Markup:
-    """The pictures of a normal and a reduction cell, side by side where there is room."""
-    return Markup(" ".join(f"![{what}, {title}]({files}-{cell}.{kind})" for cell, title in CELLS.items()))
+def both_cells(what: str, files: str, cells: Iterable[str], kind: str = "png") -> Markup:
+    """The pictures of the kinds of `cells` that there are, side by side where there is room."""
+    return Markup(" ".join(f"![{what}, {CELLS[cell]}]({files}-{cell}.{kind})" for cell in cells))
 
 
 def accuracy(row: Mapping) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 from nas.pipeline.errors import UserError, unknown
 
@@ -93,6 +94,8 @@ class Bench201Genotype:
         If `architecture` is no text that `parse` reads.
     """
 
+    inputs: ClassVar[int] = 1
+
     architecture: str
 
     def __post_init__(self) -> None:
@@ -127,6 +130,10 @@ class Bench201Genotype:
     def placed(self) -> dict[str, list[tuple[tuple[int, int], str]]]:
         """As `Genotype.placed`: of its one kind of cell all edges with their operations."""
         return {CELL: list(zip(EDGES, self.names(), strict=True))}
+
+    def output(self, cell: str) -> tuple[int, ...]:
+        """As `Genotype.output`: the last node."""
+        return (NODES,)
 
     def skips(self) -> dict[str, int]:
         """Number of skip connections, as skips_normal."""

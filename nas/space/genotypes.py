@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.pipeline.errors import UserError, unknown
 from nas.pipeline.files import require_columns
@@ -42,6 +42,8 @@ class Genotype:
     ValueError
         If the edges do not come in pairs, or an edge or the output names a state that does not exist yet.
     """
+
+    inputs: ClassVar[int] = 2  # of a cell: its first states
 
     normal: tuple[Edge, ...]
     normal_concat: tuple[int, ...]
@@ -87,6 +89,10 @@ class Genotype:
             cell: [((source, 2 + i // 2), operation) for i, (operation, source) in enumerate(getattr(self, cell))]
             for cell in CELLS
         }
+
+    def output(self, cell: str) -> tuple[int, ...]:
+        """The states whose concatenation is a cell's output."""
+        return getattr(self, f"{cell}_concat")
 
     def skips(self) -> dict[str, int]:
         """Number of skip connections in each cell, as skips_normal and skips_reduce."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nas.report.figures.cells import ends, state_name
+from nas.report.figures.cells import ends, inputs_of, state_name
 from nas.report.figures.curves import History, plot_history
 from nas.report.figures.scales import epoch_axis
 from nas.report.figures.style import (
@@ -81,8 +81,9 @@ def alphas_figure(rows: Sequence[Mapping], title: str) -> Figure:
     handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     figure, panels = _small_multiples(len(curves), handles, title)
     figure.supylabel("softmax weight", size=11, x=0.1 / WIDTH, ha="left")
+    inputs = inputs_of(curves)
     for axes, (edge, operations) in zip(panels, curves.items(), strict=True):
-        axes.set_title(_edge_name(edge), pad=4)
+        axes.set_title(_edge_name(edge, inputs), pad=4)
         for name, series in operations.items():
             plot_history(axes, series, "weight", **styles[name])
     large = len(panels) == 1
@@ -114,8 +115,8 @@ def comparable(rows: Sequence[Mapping]) -> set[str]:
     return {edge for edge, names in on_edges(rows).items() if "skip_connect" in names and names - NO_FAVOURITES}
 
 
-def _edge_name(edge: str) -> str:
-    return " → ".join(map(state_name, ends(edge)))
+def _edge_name(edge: str, inputs: int) -> str:
+    return " → ".join(state_name(state, inputs) for state in ends(edge))
 
 
 def _small_multiples(count: int, handles: Sequence[Line2D], title: str) -> tuple[Figure, list[Axes]]:
@@ -197,7 +198,8 @@ def decision_figure(rows: Sequence[Mapping], kept: Collection[str], title: str) 
     if unknown := set(kept) - {row["edge"] for row in rows}:
         raise ValueError(f"no row is of edge {', '.join(sorted(unknown))}")
     kept = [edge for edge in kept if edge in margins]
-    labels = {edge: f"{_edge_name(edge)}: {margins[edge].favoured}" for edge in margins if edge in kept}
+    inputs = inputs_of(row["edge"] for row in rows)
+    labels = {edge: f"{_edge_name(edge, inputs)}: {margins[edge].favoured}" for edge in margins if edge in kept}
     styles, faint = line_styles(labels), {"color": FAINT, "linewidth": 0.9, "zorder": 1.8}
     figure = new_figure(WIDTH, 5.2 + 0.23 * len(labels))
     figure.suptitle(title, weight="bold", parse_math=False)

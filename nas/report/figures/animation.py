@@ -32,7 +32,8 @@ from nas.report.figures.style import (
     note_lines,
     tint,
 )
-from nas.space import genotypes
+from nas.space import bench201, genotypes
+from nas.space.bench201 import Bench201Genotype
 
 BAR_PITCH, BAR, BAR_GAP = 0.45, 0.08, 0.03  # rows lie farther apart, for the bars under their pills
 HEAD = 0.1  # of the arrow into which a line leads, however thick
@@ -101,9 +102,13 @@ class CellAnimation:
     @rc_context(STYLE)
     def __init__(self, rows: Sequence[Mapping], title: str) -> None:
         operations = list(dict.fromkeys(row["operation"] for row in rows))
-        nodes = max(cells.ends(row["edge"])[1] for row in rows) - 1
-        self.weights = _weight_tables(rows, operations, nodes)
-        self.choices = {epoch: _choices(operations, table) for epoch, table in self.weights.items()}
+        edges = [cells.ends(edge) for edge in dict.fromkeys(row["edge"] for row in rows)]
+        self.inputs = cells.inputs_of(row["edge"] for row in rows)
+        nodes = max(target for _, target in edges) - self.inputs + 1
+        places = bench201.EDGES if self.inputs == 1 else genotypes.edges(nodes)
+        self.weights = _weight_tables(rows, operations, places)
+        choose = _all_choices if self.inputs == 1 else _choices
+        self.choices = {epoch: choose(operations, table) for epoch, table in self.weights.items()}
         self.epochs = list(self.weights)
         self.scale = _width_scale(len(operations), self.choices.values())
         styles = line_styles(operations)
@@ -115,13 +120,15 @@ class CellAnimation:
 
     def _draw_cell(self, nodes: int, title: str) -> tuple[Axes, cells.Places]:
         """Draw all that stays as it is."""
-        at = cells.places([range(2 + node) for node in range(nodes)], self.colours.keys() - {"none"}, BAR_PITCH)
+        sources = [range(self.inputs + node) for node in range(nodes)]
+        at = cells.places(sources, self.colours.keys() - {"none"}, BAR_PITCH, self.inputs)
         handles = [Line2D([], [], color=colour, label=name, linewidth=6) for name, colour in self.colours.items()]
-        others = " other than none" if "none" in self.colours else ""
+        chosen = self.inputs > 1  # two edges a node, and never none
+        others = " other than none" if "none" in self.colours and chosen else ""
         thin, thick = self.scale
         note = (
             f"Line width: softmax weight of the strongest operation{others}, from {thin:.2f} to {thick:.2f}. "
-            "Bar: weights of all operations. Faint: edges that the genotype of the epoch leaves out."
+            "Bar: weights of all operations." + " Faint: edges that the genotype of the epoch leaves out." * chosen
         )
         width = cells.cell_width(at, title)
         legend = 0.3 + 0.23 * -(-len(handles) // legend_columns(width, handles))
@@ -129,7 +136,7 @@ class CellAnimation:
         legend_below(axes.figure, handles, note)
         cells.draw_ends(axes, at, at.bottom, lambda state: PAPER)
         for node in range(nodes):
-            cells.draw_node(axes, node, at, PAPER, in_output=True)
+            cells.draw_node(axes, node, at, PAPER, in_output=chosen or node == nodes - 1)
         return axes, at
 
     def _draw_row(self, axes: Axes, at: cells.Places, source: int, y: float) -> _Row:
@@ -143,7 +150,8 @@ class CellAnimation:
         return _Row(line, arrow, *cells.draw_label(axes, x, y, width, "", PAPER), bar)
 
     def _draw_progress(self, axes: Axes, at: cells.Places) -> tuple[Text, list[Rectangle]]:
-        x, y = max(at.label_x, at.tracks[1][0] + cells.INPUT_WIDTH / 2 + 0.2), cells.INPUT_TOP + cells.ROW - 0.06
+        last_input = at.tracks[at.inputs - 1][0]
+        x, y = max(at.label_x, last_input + cells.INPUT_WIDTH / 2 + 0.2), cells.INPUT_TOP + cells.ROW - 0.06
         width = (at.output_x + cells.NODE_WIDTH - x) * (len(self.epochs) > 1)
         bar = [axes.add_patch(Rectangle((x, y), width, 0.05, fc=colour, lw=0)) for colour in (FAINT, INK)]
         return axes.text(x, y - 0.08, "", size=cells.TITLE_SIZE, va="bottom"), bar
@@ -185,10 +193,12 @@ class CellAnimation:
         return frames
 
 
-def _weight_tables(rows: Sequence[Mapping], operations: Sequence[str], nodes: int) -> dict[int, list[list[float]]]:
+def _weight_tables(
+    rows: Sequence[Mapping], operations: Sequence[str], places: Sequence[tuple[int, int]]
+) -> dict[int, list[list[float]]]:
     """The weights of each epoch, edges × operations, in node order."""
     weights = {(row["epoch"], row["edge"], row["operation"]): row["weight"] for row in rows}
-    edges = [f"{source}-{target}" for source, target in genotypes.edges(nodes)]
+    edges = [f"{source}-{target}" for source, target in places]
     epochs = sorted({row["epoch"] for row in rows})
     for epoch, edge, operation in product(epochs, edges, operations):
         if (epoch, edge, operation) not in weights:
@@ -205,6 +215,12 @@ def _choices(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> l
         best = max(eligible, key=eligible.get)
         choices.append(_Choice(best, eligible[best], (target - 2, source) in kept))
     return choices
+
+
+def _all_choices(operations: Sequence[str], weights: Sequence[Sequence[float]]) -> list[_Choice]:
+    """The same in NAS-Bench-201's cell, where every edge stays and may be none."""
+    names = Bench201Genotype.derive(operations, weights).names()
+    return [_Choice(name, max(row), True) for name, row in zip(names, weights, strict=True)]
 
 
 def _width_scale(operations: int, choices: Iterable[Sequence[_Choice]]) -> tuple[float, float]:

@@ -6,7 +6,9 @@ operations that read it branch off there. Tracks of later states lie further rig
 output back to its track then crosses no other track.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 
 from nas.report.figures.style import COLOURS, INK, MARGIN, STYLE, new_canvas, save, text_width, tint
+from nas.space.genotypes import CELLS, AnyGenotype
 
 ROW, GROUP_GAP, TRACK, TURN = 0.36, 0.2, 0.26, 0.11
 ARROW = 0.36
@@ -40,12 +43,31 @@ def draw_cell(edges: Sequence[tuple[str, int]], concat: Sequence[int], path: str
     save(cell_figure(edges, concat, title), path)
 
 
+def draw_genotype(genotype: AnyGenotype, name: str, folder: Path) -> list[Path]:
+    """Draw each of its kinds of cells to NAME-CELL.png in `folder`; return where they lie."""
+    paths = []
+    for cell, placed in genotype.placed().items():
+        paths.append(folder / f"{name}-{cell}.png")
+        edges, title = [(operation, source) for (source, _), operation in placed], f"{name}: {CELLS[cell]}"
+        sizes = [*Counter(target for (_, target), _ in placed).values()]
+        save(cell_figure(edges, genotype.output(cell), title, sizes, genotype.inputs), paths[-1])
+    return paths
+
+
 @rc_context(STYLE)
-def cell_figure(edges: Sequence[tuple[str, int]], concat: Sequence[int], title: str) -> Figure:
-    """The figure that `draw_cell` saves."""
-    pairs = [edges[i : i + 2] for i in range(0, len(edges), 2)]
-    at = places([[source for _, source in pair] for pair in pairs], [operation for operation, _ in edges])
-    joined_inputs = [state for state in sorted(concat) if state < 2]
+def cell_figure(
+    edges: Sequence[tuple[str, int]],
+    concat: Sequence[int],
+    title: str,
+    sizes: Sequence[int] | None = None,
+    inputs: int = 2,
+) -> Figure:
+    """The figure that `draw_cell` saves; `sizes`: how many edges each node has, by default two."""
+    edges = list(edges)
+    starts = list(accumulate(sizes or [2] * (len(edges) // 2), initial=0))
+    pairs = [edges[start:end] for start, end in pairwise(starts)]
+    at = places([[s for _, s in pair] for pair in pairs], [operation for operation, _ in edges], inputs=inputs)
+    joined_inputs = [state for state in sorted(concat) if state < inputs]
     bottom = at.bottom + len(joined_inputs) * ROW
     axes = cell_canvas(at, title, bottom + MARGIN)
     draw_ends(axes, at, bottom, _state_colour)
@@ -60,13 +82,19 @@ def cell_figure(edges: Sequence[tuple[str, int]], concat: Sequence[int], title: 
         draw_branch(axes, at.tracks[state], y, at.node_x, colour)
         draw_arrow(axes, at.node_x, at.output_x, y, colour)
     for node in range(len(at.rows)):
-        draw_node(axes, node, at, _state_colour(node + 2), in_output=node + 2 in concat)
+        state = node + inputs
+        draw_node(axes, node, at, _state_colour(state), in_output=state in concat)
     return axes.figure
 
 
-def state_name(state: int) -> str:
+def state_name(state: int, inputs: int = 2) -> str:
     """What a state is called: of the inputs the paper's symbols, then ``node 0``, ``node 1``, …"""
-    return ("$c_{k{-}2}$", "$c_{k{-}1}$")[state] if state < 2 else f"node {state - 2}"
+    return ("$c_{k{-}2}$", "$c_{k{-}1}$")[state - inputs] if state < inputs else f"node {state - inputs}"
+
+
+def inputs_of(edges: Iterable[str]) -> int:
+    """How many inputs the cell has to which edges ``source-target`` belong: state 1 is one, if none leads to it."""
+    return 1 if any(target == 1 for _, target in map(ends, edges)) else 2
 
 
 def ends(edge: str) -> tuple[int, int]:
@@ -85,25 +113,28 @@ class Places(NamedTuple):
     label_width: float
     node_x: float
     output_x: float
+    pitch: float  # from row to row
+    inputs: int
 
 
-def places(sources: Sequence[Sequence[int]], operations: Iterable[str], pitch: float = ROW) -> Places:
+def places(sources: Sequence[Sequence[int]], operations: Iterable[str], pitch: float = ROW, inputs: int = 2) -> Places:
     """Measure out a cell whose nodes have the `sources`, and whose rows lie `pitch` apart."""
-    read = sorted({source for node in sources for source in node if source >= 2})
+    read = sorted({source for node in sources for source in node if source >= inputs})
     rows, y = [], INPUT_TOP + ROW + 0.42
-    for state, node in enumerate(sources, start=2):
+    for state, node in enumerate(sources, start=inputs):
         rows.append([y + i * pitch for i in range(len(node))])
         # A node that is read has one row more, for its way back to its track.
         y += len(node) * pitch + (ROW if state in read else 0) + GROUP_GAP
     first = MARGIN + INPUT_WIDTH / 2
-    second = first + INPUT_WIDTH + 0.1
-    tracks = {0: (first, INPUT_TOP + ROW), 1: (second, INPUT_TOP + ROW)}
-    tracks |= {state: (second + TRACK * i, rows[state - 2][-1] + pitch + TURN) for i, state in enumerate(read, start=1)}
-    label_x = second + TRACK * len(read) + 0.34
+    inputs_x = (first, first + INPUT_WIDTH + 0.1)[:inputs]
+    tracks, last = {state: (x, INPUT_TOP + ROW) for state, x in enumerate(inputs_x)}, inputs_x[-1]
+    tracks |= {s: (last + TRACK * i, rows[s - inputs][-1] + pitch + TURN) for i, s in enumerate(read, start=1)}
+    label_x = last + TRACK * len(read) + 0.34
     label_width = max(text_width(operation, LABEL_SIZE) for operation in operations) + 0.24
     node_x = label_x + label_width + ARROW
     bottom = rows[-1][-1] + BOX_PAD + pitch - ROW
-    return Places(rows, bottom, tracks, label_x, label_width, node_x, output_x=node_x + NODE_WIDTH + ARROW)
+    output_x = node_x + NODE_WIDTH + ARROW
+    return Places(rows, bottom, tracks, label_x, label_width, node_x, output_x, pitch, inputs)
 
 
 def cell_width(at: Places, title: str) -> float:
@@ -120,8 +151,8 @@ def cell_canvas(at: Places, title: str, height: float) -> Axes:
 
 def draw_ends(axes: Axes, at: Places, bottom: float, colour: Callable[[int], str]) -> None:
     """Draw the inputs, each in its `colour`, and the output, down to `bottom`."""
-    for state in (0, 1):
-        left, name = at.tracks[state][0] - INPUT_WIDTH / 2, state_name(state)
+    for state in range(at.inputs):
+        left, name = at.tracks[state][0] - INPUT_WIDTH / 2, state_name(state, at.inputs)
         _draw_box(axes, left, INPUT_TOP, INPUT_WIDTH, ROW, name, colour(state))
     top = at.rows[0][0] - BOX_PAD
     _draw_box(axes, at.output_x, top, NODE_WIDTH, bottom - top, "$c_k$", INK)
@@ -133,15 +164,14 @@ def _state_colour(state: int) -> str:
 
 def draw_node(axes: Axes, node: int, at: Places, colour: str, *, in_output: bool) -> None:
     """Draw a node, with what leads from it to the output and back to its track."""
-    state, heights = node + 2, at.rows[node]
+    state, heights = node + at.inputs, at.rows[node]
     top, middle = heights[0] - BOX_PAD, (heights[0] + heights[-1]) / 2
-    pitch = heights[1] - heights[0]
-    bottom = heights[-1] + BOX_PAD + pitch - ROW
+    bottom = heights[-1] + BOX_PAD + at.pitch - ROW
     _draw_box(axes, at.node_x, top, NODE_WIDTH, bottom - top, str(node), colour)
     if in_output:
         draw_arrow(axes, at.node_x + NODE_WIDTH, at.output_x, middle, colour)
     if state in at.tracks:
-        _draw_way_back(axes, at.node_x + NODE_WIDTH / 2, bottom, heights[-1] + pitch, at.tracks[state], colour)
+        _draw_way_back(axes, at.node_x + NODE_WIDTH / 2, bottom, heights[-1] + at.pitch, at.tracks[state], colour)
 
 
 def draw_label(axes: Axes, x: float, y: float, width: float, text: str, colour: str) -> tuple[FancyBboxPatch, Text]:

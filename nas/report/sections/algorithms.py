@@ -77,7 +77,7 @@ def _searched(
         len(searches),
         f"{mean(len(rows) for rows in histories):.4g}",
         f"{mean(rows[-1]['valid_top1'] for rows in histories):.2f}",
-        *(f"{mean(each[f'skips_{cell}'] for each in skips):.1f}" for cell in CELLS),
+        *(_mean_of([each[f"skips_{cell}"] for each in skips if f"skips_{cell}" in each]) for cell in CELLS),
     )
 
 
@@ -101,6 +101,10 @@ def _accuracies(report: Report, space: str, layers: int, searches: Mapping[str, 
     if drawn:
         lines.append((RANDOM, len(drawn), _mean(drawn), f"{max(drawn):.2f}", "–", "–"))
     return {"layers": layers, "rows": lines}
+
+
+def _mean_of(counts: Sequence[int]) -> str:
+    return f"{mean(counts):.1f}" if counts else "–"
 
 
 def _mean(accuracies: Sequence[float]) -> str:

@@ -9,14 +9,19 @@ from nas.pipeline.records import CellPreference, OperationPreference, Repeatabil
 from nas.report.contents import Report
 from nas.report.render import bold, render
 from nas.space.genotypes import CELLS
+from nas.space.spaces import SPACES
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 
 def section(report: Report) -> str:
-    """What stage derive found of each search and of each space; nothing of a random one, which prefers nothing."""
-    trained = report.contents.trained
+    """What stage derive found of each search and of each space.
+
+    Nothing of a random one, which prefers nothing, and of NAS-Bench-201's, where none is a choice too.
+    """
+    spaces = {name for name, space in SPACES.items() if space.is_bench201}
+    trained = {name: searched for name, searched in report.contents.trained.items() if searched.space not in spaces}
     if not trained:
         return ""
     folder = report.results / "preference"

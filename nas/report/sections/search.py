@@ -8,10 +8,11 @@ from nas.pipeline.records import Alphas, Search, SearchHistory
 from nas.report.contents import Report, listed
 from nas.report.figures.alphas import comparable, on_edges, plot_alphas, plot_decision
 from nas.report.figures.animation import animate_cell
+from nas.report.figures.cells import ends, inputs_of
 from nas.report.figures.charts import epochs_chart
 from nas.report.figures.curves import plot_search
 from nas.report.render import bold, render
-from nas.space.genotypes import CELLS, favourite, load
+from nas.space.genotypes import CELLS, AnyGenotype, favourite, load
 
 SCORES = ("valid_top1", "train_top1", "valid_loss", "entropy_normal", "entropy_reduce")
 SKIPS = ("skips_normal", "skips_reduce")
@@ -41,22 +42,26 @@ def section(report: Report) -> str:
         data=report.contents.data,
         devices=listed(score["device"] for score in scores.values()),
         rows=[
-            (name, *(f"{score[key]:.2f}" for key in SCORES), *(score[key] for key in SKIPS))
+            (
+                name,
+                *("–" if score[key] is None else f"{score[key]:.2f}" for key in SCORES),
+                *("–" if score[key] is None else score[key] for key in SKIPS),
+            )
             for name, score in scores.items()
         ],
-        collapsed=_collapsed(scores, 2 * recipe["nodes"]),
+        collapsed=_collapsed(scores, {name: load(genotype_file(name, report.results)) for name in scores}),
         searches=[_evolution(report, name, folder) for name, folder in folders.items() if name in shown],
         left_out=len(folders) - len(shown),
     )
 
 
-def _collapsed(scores: Mapping[str, Mapping], edges: int) -> list[dict]:
+def _collapsed(scores: Mapping[str, Mapping], found: Mapping[str, AnyGenotype]) -> list[dict]:
     """The cells of which skip connections hold at least half of the edges."""
     return [
-        {"search": name, "cell": title, "skips": score[f"skips_{cell}"], "edges": edges}
+        {"search": name, "cell": CELLS[cell], "skips": score[f"skips_{cell}"], "edges": len(edges)}
         for name, score in scores.items()
-        for cell, title in CELLS.items()
-        if 2 * score[f"skips_{cell}"] >= edges
+        for cell, edges in found[name].placed().items()
+        if 2 * score[f"skips_{cell}"] >= len(edges)
     ]
 
 
@@ -65,39 +70,46 @@ def _evolution(report: Report, name: str, folder: Path) -> dict:
     rows = Alphas.read(folder / "alphas.csv").to_dict("records")
     found = load(genotype_file(name, report.results))
     operations = dict.fromkeys(row["operation"] for row in rows)
-    skippable = all(comparable([row for row in rows if row["cell"] == cell]) for cell in CELLS)
+    placed = found.placed()
+    skippable = all(comparable([row for row in rows if row["cell"] == cell]) for cell in placed)
     tables = {}
-    for cell, title in CELLS.items():
-        own = [row for row in rows if row["cell"] == cell]
-        kept = [f"{state}-{2 + i // 2}" for i, (_, state) in enumerate(getattr(found, cell))]
+    for cell, edges in placed.items():
+        own, title = [row for row in rows if row["cell"] == cell], CELLS[cell]
+        kept = [f"{source}-{target}" for (source, target), _ in edges]
         heading, files = f"{name}: {title}", f"{name}-{cell}"
         animate_cell(own, report.folder / f"evolution-{files}.gif", title=heading)
         plot_alphas(own, report.folder / f"alphas-{files}.png", title=heading)
         if skippable:
             plot_decision(own, kept, report.folder / f"decision-{files}.png", title=heading)
         tables[title] = _final_weights(own, kept)
-    return {"name": name, "operations": operations, "tables": tables, "skippable": skippable}
+    return {
+        "name": name,
+        "cells": list(placed),
+        "operations": operations,
+        "tables": tables,
+        "skippable": skippable,
+    }
 
 
 def _final_weights(rows: Sequence[Mapping], kept: Sequence[str]) -> list[tuple]:
-    """A row an edge, the strongest operation other than none in bold, the edges of the genotype in bold."""
+    """A row an edge, in bold the strongest operation that a genotype may hold and the edges of the genotype."""
     last = max(row["epoch"] for row in rows)
     edges: dict[str, dict[str, float]] = {}
     there = on_edges(rows)
     for row in rows:
         if row["epoch"] == last:
             edges.setdefault(row["edge"], {})[row["operation"]] = row["weight"]
-    lines = []
+    lines, inputs = [], inputs_of(edges)
     for edge, weights in edges.items():
-        best = favourite(weights)
+        best = favourite(weights) if inputs > 1 else max(weights, key=weights.__getitem__)
         texts = {name: f"{weight:.3f}" if name in there[edge] else "–" for name, weight in weights.items()}
         shown = (bold(text) if name == best else text for name, text in texts.items())
-        lines.append((bold(_edge(edge)) if edge in kept else _edge(edge), *shown))
+        named = _edge(edge, inputs)
+        lines.append((bold(named) if edge in kept else named, *shown))
     return lines
 
 
-def _edge(edge: str) -> str:
+def _edge(edge: str, inputs: int) -> str:
     """``1-3`` as ``cₖ₋₁ → node 1``."""
-    names = {"0": "cₖ₋₂", "1": "cₖ₋₁"}
-    source, target = (names.get(state, f"node {int(state) - 2}") for state in edge.split("-"))
-    return f"{source} → {target}"
+    names = [*("cₖ₋₂", "cₖ₋₁")[-inputs:], *(f"node {i}" for i in range(ends(edge)[1]))]
+    return " → ".join(names[state] for state in ends(edge))
