@@ -9,6 +9,7 @@ import pytest
 from figure_checks import draw
 from PIL import Image
 
+from nas.pipeline.files import write_json
 from nas.pipeline.names import Exported, Network
 from nas.pipeline.records import Evaluation, Exporting, GradCam, Latency, Machine, NetworkCost, Slimming
 from nas.report.cards import write_cards
@@ -16,6 +17,7 @@ from nas.report.contents import Contents, Report, Slimmed, evaluated
 from nas.report.figures.latency import latency_figure
 from nas.report.sections import deploy
 from nas.report.sections.deploy import Point, front
+from nas.space.published import PUBLISHED
 
 KEYS = ["darts-3-0", "darts-2-0", "vgg16_cifar-0.001"]
 RECIPE = {"epochs": 3, "channels": 4, "resized_crop": None}
@@ -51,6 +53,7 @@ def report(contents: Contents, tmp_path: Path) -> Report:
     costs = {"table": "evaluated", "genotype": "darts", "channels": 4, "image": "3x8x8", "conv_macs": 1}
     rows = [costs | {"layers": n, "params": 100_000 * n, "macs": 2_000_000 * n} for n in (2, 3)]
     NetworkCost.write(results / "complexity/table.csv", rows)
+    write_json(results / "genotypes/darts.json", PUBLISHED["DARTS_V2"].to_dict())
     for network, top1 in (
         (Network("darts", 3, 0), 90.0),
         (Network("darts", 3, 1), 94.0),
