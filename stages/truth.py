@@ -192,7 +192,10 @@ def rows_from(source: str, context: Context, whole: Enumeration) -> Rows:
 
     path, prepared = TABLES / source, context.prepared
     table, aliases = read(path, shape=prepared.shape, num_classes=len(prepared.classes))
-    if not is_bench201(table[0]["genotype"]):
+    if is_bench201(table[0]["genotype"]):
+        if whole.space.name != "nas_bench_201":
+            raise UserError(f"{path}: is of NAS-Bench-201, not of {whole.space.name}; list nas_bench_201 as the space")
+    else:
         aliases = aliases_of([row["trained_as"] for row in aliases], context.params, whole, path)
     costs = {row["genotype"]: row for row in table}.values()
     scores = [{"genotype": row["genotype"], "proxy": n, "score": row[n]} for row in costs for n in ("params", "macs")]
