@@ -192,8 +192,10 @@ def rows_from(source: str, context: Context, space: str, whole: Enumeration | No
 
     path, prepared = TABLES / source, context.prepared
     table, aliases = read(path, shape=prepared.shape, num_classes=len(prepared.classes))
-    if is_bench201(table[0]["genotype"]) != (whole is None):
-        raise UserError(f"{path}: is a table of another kind of cell than that of the space {space}")
+    if is_bench201(table[0]["genotype"]) and whole is not None:
+        raise UserError(f"{path}: is of NAS-Bench-201, not of {space}; list nas_bench_201 as the space")
+    if whole is None and not is_bench201(table[0]["genotype"]):
+        raise UserError(f"{path}: is not of NAS-Bench-201; list the space that it is of")
     if whole is not None:
         aliases = aliases_of([row["trained_as"] for row in aliases], context.params, whole, path)
     costs = {row["genotype"]: row for row in table}.values()

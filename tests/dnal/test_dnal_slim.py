@@ -182,6 +182,7 @@ def test_slim_network_equals_the_masked_one(blocks, pixels, data):
         assert_nothing_is_idle(slimmed, images(SHAPE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_every_backbone_with_random_masks(name):
     side, examples = SMALL[name], 2 if name == "proxylessnas" else 5

@@ -314,6 +314,7 @@ def step(model: nn.Module, seed: int, autocast: bool) -> tuple[Tensor, ...]:
     return logits, *(torch.cat(each) for each in (alphas, weights) if each)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_in_bfloat16_are_as_exact_as_the_plain_ones(name, monkeypatch):
     monkeypatch.setattr("nas.fast.conditions.SMALLEST", 0)

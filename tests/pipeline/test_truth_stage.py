@@ -153,6 +153,15 @@ def test_what_others_trained_is_taken_as_it_is(project: Project, copy_of: Callab
     done = taken.run("dvc", "repro", "truth@two", check=False)
     assert done.returncode and done.stderr.startswith("error: truth: tables/theirs.csv: normal: ")
     assert "nor_conv_3x3(1) is no genotype of two with search.nodes: 1" in done.stderr
+    benchmark = "|nor_conv_1x1~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|none~2|"
+    theirs.write_text(f"architecture,seed,epochs,accuracy\n{benchmark},777,200,50.0\n")
+    done = taken.run("dvc", "repro", "truth@two", check=False)
+    assert "tables/theirs.csv: is of NAS-Bench-201, not of two; list nas_bench_201 as the space" in done.stderr
+    taken.set(truth={"spaces": ["nas_bench_201"]})
+    taken.run("dvc", "repro", "truth@nas_bench_201")
+    told = json.loads((taken.folder / "results/truth/nas_bench_201/metrics.json").read_text())
+    assert (told["space"], told["genotypes"], told["best_top1"]) == (15625, 1, 50.0)
+    taken.set(truth={"spaces": ["two"]})
     theirs.unlink()
     done = taken.run("dvc", "repro", "truth@two", check=False)
     assert "truth.source: tables/theirs.csv cannot be read (No such file or directory)" in done.stderr

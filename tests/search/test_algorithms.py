@@ -98,6 +98,7 @@ def test_every_algorithm_is_a_file_with_the_parameters_that_params_yaml_knows() 
         assert own == (set(known[name].annotation.model_fields) if name in known else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_a_search_that_is_killed_ends_in_the_same_bits(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -457,6 +458,7 @@ OWN_EDGES = SearchSpace(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_edges_that_have_all_operations_are_the_space_without_edges(name: str) -> None:
     plain, whole = (searched(made(name), space=space) for space in (SPACE, WHOLE))

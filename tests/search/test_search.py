@@ -189,6 +189,7 @@ def run(name: str, epochs: int = 2, key: str | None = None, **options) -> tuple[
     return supernet, history, alphas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, epochs", [("darts", 12), ("darts_second", 12), ("gdas", 60)])
 def test_search_learns_and_tells_how(name: str, epochs: int) -> None:
     supernet, history, alphas = run(name, epochs)
