@@ -9,6 +9,9 @@ channels innermost in memory, are
   `pool_and_norm`;
 - batch norms of channels that are no multiple of a processor's vectors: see `batch_norm`.
 
+Where a map has fewer channels than a processor's vectors have numbers, several images lie side by side as channels: see
+`fold`. The functions here take such maps too; what they are given for each channel is for each of an image.
+
 In bfloat16's autocast maps and the weights of convolutions are bfloat16; statistics, scales and the gradients of scales
 are float32.
 
@@ -39,6 +42,32 @@ def in_autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype("cpu")) if cast else x
 
 
+# Images side by side
+
+
+def fold(x: Tensor, beside: int) -> Tensor:
+    """N × C × H × W → N/k × k·C × H × W: k = `beside` images side by side as channels."""
+    return x if beside == 1 else _outer(_inner(x).unflatten(0, (-1, beside)).permute(0, 2, 3, 1, 4).flatten(3))
+
+
+def unfold(x: Tensor, beside: int) -> Tensor:
+    """N/k × k·C × H × W → N × C × H × W."""
+    return x if beside == 1 else _outer(_inner(x).unflatten(3, (beside, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1))
+
+
+def _inner(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _outer(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def for_each(weight: Tensor, beside: int) -> Tensor:
+    """A 1×1 convolution's weight, O × C × 1 × 1, for images side by side: k·O × k·C × 1 × 1."""
+    return weight if beside == 1 else torch.block_diag(*[weight[:, :, 0, 0]] * beside)[:, :, None, None]
+
+
 # Convolutions
 
 
@@ -57,6 +86,8 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Ten
     even rows and columns alone: it is the ordinary convolution of those.
     """
     x, weight = in_autocast(x), in_autocast(weight)
+    if x.shape[1] > len(weight):
+        weight = weight.repeat(x.shape[1] // len(weight), 1, 1, 1)
     if stride == dilation == 2:
         return _Depthwise.apply(*_EveryOther.apply(x, 0), weight, 1, 1)
     return _Depthwise.apply(x, weight, stride, dilation)
@@ -224,6 +255,25 @@ class _Concat(torch.autograd.Function):
         return tuple(channels_last(part) for part in gradient.split(ctx.widths, dim=1))
 
 
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """``torch.nn.functional.channel_shuffle(x, groups)``."""
+    return _Ordered.apply(x, torch.arange(x.shape[1]).view(groups, -1).t().flatten())
+
+
+class _Ordered(torch.autograd.Function):
+    """Channels in another order; the gradient's are brought back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        ctx.order = order
+        x = channels_last(x)
+        return _pixels(x).index_select(1, order).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Ordered.apply(gradient, ctx.order.argsort()), None
+
+
 def weighted_sum(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Σ_b w_b · x_b of maps of one shape, in one pass over each; `weights`: one for each map."""
     return _WeightedSum.apply(weights, *map(in_autocast, maps))
@@ -268,18 +318,18 @@ def weighted_norms(maps: Sequence[Tensor], norms: Sequence[nn.BatchNorm2d], weig
     -----
     Of each map, a pass for its statistics and one that adds it to the sum; no norm's result is ever in memory.
     """
-    scales = weights[:, None].expand(-1, maps[0].shape[1])
+    scales = weights[:, None].expand(-1, norms[0].num_features)
     result, means, variances = _Norms.apply(norms[0].eps, scales, None, *map(in_autocast, maps))
-    _track(norms, means, variances, result[:, 0].numel())
+    _track(norms, means, variances, _count(result, scales))
     return result
 
 
 def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
     """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
     pooled = _average(x, pool) if _is_centred(pool) else pool(x)
-    scales = norms[0].running_mean.new_ones(1, x.shape[1])
+    scales = torch.ones_like(norms[0].running_mean)[None]
     result, (mean,), (variance,) = _Norms.apply(norms[0].eps, scales, None, pooled)
-    _track(norms, [mean] * len(norms), [variance] * len(norms), result[:, 0].numel())
+    _track(norms, [mean] * len(norms), [variance] * len(norms), _count(result, scales))
     return result
 
 
@@ -301,10 +351,15 @@ def _average(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
 
 def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """``norm(x)`` in training mode."""
-    scale = torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight
-    result, means, variances = _Norms.apply(norm.eps, scale[None], norm.bias, x)
-    _track([norm], means, variances, x[:, 0].numel())
+    scales = (torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight)[None]
+    result, means, variances = _Norms.apply(norm.eps, scales, norm.bias, x)
+    _track([norm], means, variances, _count(result, scales))
     return result
+
+
+def _count(x: Tensor, channels: Tensor) -> int:
+    """How many numbers of a map each channel has; `channels`: … × C."""
+    return x.numel() // channels.shape[-1]
 
 
 class _Norms(torch.autograd.Function):
@@ -312,7 +367,7 @@ class _Norms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor) -> tuple[Tensor, ...]:
-        means, variances = _statistics(maps)
+        means, variances = _statistics(maps, scales.shape[1])
         inverse = (variances + eps).rsqrt()
         factors = (scales * inverse).to(maps[0].dtype)  # before the shift follows from them: rounding moves no mean
         shift = -(factors * means).sum(0)
@@ -331,7 +386,7 @@ class _Norms(torch.autograd.Function):
             return None, *_again(lambda *given: _plain_norms(ctx.eps, *given), [scales, bias, *maps], gradient)
         gradient = channels_last(gradient)
         aligned, total = _alignment(gradient, maps, means, inverse)
-        count = gradient[:, 0].numel()
+        count = _count(gradient, scales)
         slopes = (factors * inverse * aligned / count).to(factors.dtype)
         constants = means * slopes - factors * total / count
         coefficients = (_for_rows(gradient, each).unbind() for each in (constants, -slopes, factors))
@@ -346,20 +401,20 @@ def _plain_norms(eps: float, scales: Tensor, bias: Tensor | None, *maps: Tensor)
     """What `_Norms` computes, operation by operation."""
     result = 0 if bias is None else _over_map(bias)
     for x, scale in zip(maps, scales, strict=True):
-        x = x.to(scale.dtype)
-        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        x = x.to(scale.dtype).unflatten(1, (-1, len(scale)))  # images side by side apart
+        variance, mean = torch.var_mean(x, (0, 1, 3, 4), correction=0, keepdim=True)
         result = result + _over_map(scale) * (x - mean) * (variance + eps).rsqrt()
-    return result.to(maps[0].dtype)
+    return result.flatten(1, 2).to(maps[0].dtype)
 
 
-def _statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _statistics(maps: Sequence[Tensor], channels: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (over n) of each channel, maps × channels."""
     wide = [_side_by_side(x) for x in maps]
     # Running statistics of a wider type, unchanged by a momentum of 0, make those found of that type too.
     running = torch.zeros(wide[0].shape[1], dtype=torch.promote_types(maps[0].dtype, torch.float32))
     found = [torch.batch_norm_update_stats(x, running, running, 0.0) for x in wide]
     # maps × pixels side by side × channels
-    means, variances = (torch.stack(each).unflatten(1, (-1, maps[0].shape[1])) for each in zip(*found, strict=True))
+    means, variances = (torch.stack(each).unflatten(1, (-1, channels)) for each in zip(*found, strict=True))
     mean = means.mean(1)
     return mean, (variances + (means - mean[:, None]).square()).mean(1)
 
@@ -367,7 +422,7 @@ def _statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def _alignment(gradient: Tensor, maps: Sequence[Tensor], means: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
     """Σ g·x̂, maps × channels, and Σ g over the pixels."""
     of_wide = _side_by_side(gradient)
-    beside = of_wide.shape[1] // gradient.shape[1]
+    beside = of_wide.shape[1] // means.shape[1]
     sums = [
         torch.ops.aten.native_batch_norm_backward(
             of_wide, _side_by_side(x), None, None, None, *centre, True, 0.0, [False, True, True]
@@ -390,7 +445,8 @@ def _affine(shift: Tensor, maps: Sequence[Tensor], factors: Sequence[Tensor]) ->
 
 def _for_rows(x: Tensor, channels: Tensor) -> Tensor:
     """… × C → … × k·C: what `channels` has for each channel, for each column of ``_rows(x)``."""
-    return channels.to(x.dtype).repeat(*[1] * (channels.dim() - 1), _beside(x))
+    width = _beside(x) * x.shape[1]
+    return channels.to(x.dtype).repeat(*[1] * (channels.dim() - 1), width // channels.shape[-1])
 
 
 def _over_map(channels: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from nas.data import sharing
 from nas.fast.conditions import applies, ordinary
-from nas.fast.kernels import batch_norm, channels_last, depthwise_conv, every_other, widened_depthwise
-from nas.space.operations.basic import FactorizedReduce
+from nas.fast.kernels import batch_norm, channels_last, depthwise_conv, every_other, for_each, widened_depthwise
+from nas.space.operations.basic import FactorizedReduce, Identity
 
 VECTOR = 16  # floats that a processor computes at once
 
@@ -20,7 +20,7 @@ def sequence(self: nn.Sequential, x: Tensor) -> Tensor:
 
 
 def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """``nn.Sequential(*layers)(x)``."""
+    """``nn.Sequential(*layers)(x)``; where images lie side by side in `x`, all layers must be such as `folds` knows."""
     layers, own = list(layers), False
     while layers:
         layer = layers.pop(0)
@@ -33,6 +33,8 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
             x = batch_norm(x, layer)
         elif layers and is_pointwise(layer) and narrows(layers[0]) and ordinary(layers[0]):
             x = widened_depthwise(x, layer.weight, layers.pop(0).weight)
+        elif is_pointwise(layer) and (beside := x.shape[1] // layer.in_channels) > 1:
+            x = functional.conv2d(x, for_each(layer.weight, beside))
         elif own and type(layer) is nn.ReLU:
             x = functional.relu_(x)
         else:
@@ -40,6 +42,16 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
         # A result of these is a map that nobody else has, and that nothing needs to compute a gradient.
         own = type(layer) in (nn.Conv2d, nn.BatchNorm2d)
     return x
+
+
+FOLDED = (nn.ReLU, nn.GELU, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d, nn.Identity, Identity, FactorizedReduce)
+
+
+def folds(layer: nn.Module) -> bool:
+    """Whether what is here computes `layer` on images side by side as channels: `kernels.fold`."""
+    if isinstance(layer, nn.Conv2d):
+        return is_pointwise(layer) or is_depthwise(layer)
+    return type(layer) in FOLDED or type(layer).forward is nn.Sequential.forward
 
 
 def is_pointwise(layer: nn.Module) -> bool:
@@ -93,8 +105,10 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def join(reduce: FactorizedReduce, halves: tuple[Tensor, Tensor]) -> Tensor:
-    even, odd = halves
-    return reduce.norm(torch.cat([reduce.even(even), reduce.odd(odd)], dim=1))
+    beside = halves[0].shape[1] // reduce.even.in_channels
+    even, odd = (run([conv], half) for conv, half in zip((reduce.even, reduce.odd), halves, strict=True))
+    both = torch.cat([even.unflatten(1, (beside, -1)), odd.unflatten(1, (beside, -1))], dim=2).flatten(1, 2)
+    return run([reduce.norm], both)
 
 
 FORWARDS = {nn.Sequential.forward: sequence, FactorizedReduce.forward: factorized_reduce}

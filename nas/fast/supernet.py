@@ -1,79 +1,109 @@
 """Mixed cells, as `kernels` computes them: what edges share is computed once, and the norms are left to the sums."""
 
 from collections.abc import Callable, Iterable, Sequence
+from math import gcd
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nas.data import sharing
 from nas.fast import grouped
 from nas.fast.conditions import applies, ordinary, settings
-from nas.fast.kernels import channels_last, concat, pool_and_norm, weighted_norms, weighted_sum
-from nas.fast.layers import join, run, split
+from nas.fast.kernels import (
+    channel_shuffle,
+    channels_last,
+    concat,
+    fold,
+    pool_and_norm,
+    unfold,
+    weighted_norms,
+    weighted_sum,
+)
+from nas.fast.layers import VECTOR, folds, join, run, split
 from nas.networks.supernet import MixedCell, MixedOperation, NormedPooling
+from nas.networks.supernets import MixedBench201Cell
 from nas.space.genotypes import edges
 from nas.space.operations.basic import FactorizedReduce
+
+AnyCell = MixedCell | MixedBench201Cell
 
 
 def mixed_cell(
     self: MixedCell, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None
 ) -> Tensor:
     s0, s1 = channels_last(s0), channels_last(s1)
-    # Of several processes, batch norms see the whole batch: `distributed.synchronise`.
-    of_one = chosen is None and self.training and sharing.world() == 1
-    if of_one and applies(s1) and comes_apart(self):
-        return mix_all(self, [self.preprocess0(s0), self.preprocess1(s1)], weights)
-    if of_one and self.partial == 1 and grouped.applies(s1) and (plan := grouped.plan_of(self)):
+    if of_all(self, chosen) and applies(s1) and comes_apart(self):
+        return concat(mix_all(self, edges(self.nodes), [self.preprocess0(s0), self.preprocess1(s1)], weights))
+    if of_all(self, chosen) and self.partial == 1 and grouped.applies(s1) and (plan := grouped.plan_of(self)):
         return grouped.mix_all(plan, [self.preprocess0(s0), self.preprocess1(s1)], weights)
     return MixedCell.forward(self, s0, s1, weights, chosen)
 
 
-def comes_apart(cell: MixedCell) -> bool:
+def of_all(cell: AnyCell, chosen: Sequence[int | None] | None) -> bool:
+    """Whether all operations are computed, of the whole batch: of several processes see `distributed.synchronise`."""
+    return chosen is None and cell.training and sharing.world() == 1
+
+
+def comes_apart(cell: AnyCell) -> bool:
     """Whether nothing looks on or was frozen or replaced inside the edges, whose parts `mix_all` takes apart."""
     return all(type(edge) is MixedOperation and all(map(ordinary, edge.modules())) for edge in cell.edges)
 
 
-def mix_all(cell: MixedCell, states: list[Tensor], weights: Tensor) -> Tensor:
-    """All operations of all edges; `states`: the cell's two inputs, preprocessed."""
+def mix_all(
+    cell: AnyCell, places: Sequence[tuple[int, int]], inputs: Sequence[Tensor], weights: Tensor
+) -> list[Tensor]:
+    """The cell's nodes, of all operations of all edges; `places`: from which state to which each edge leads."""
     mixed = cast("list[MixedOperation]", list(cell.edges))
-    starts = [source for source, _ in edges(cell.nodes)]
-    leaving = [
-        [edge for edge, start in zip(mixed, starts, strict=True) if start == source] for source in range(cell.nodes + 2)
-    ]
-    states = list(states)
-
-    def part(x: Tensor) -> Tensor:
-        """The channels that operations see."""
-        return channels_last(x[:, : x.shape[1] // cell.partial]) if cell.partial > 1 else x
-
-    shared = [SharedState(part(x), found) for x, found in zip(states, leaving, strict=False)]
-    row = 0
-    for found in leaving[2:]:
-        incoming = slice(row, row + len(shared))
-        row = incoming.stop
-        node = mix(mixed[incoming], shared, weights[incoming])
-        if cell.partial > 1:
-            node = beside(node, mixed[incoming], states, weights[incoming])
-        states.append(node)
-        shared.append(SharedState(part(node), found))
-    return concat(states[2:])
+    partial, own, beside, nodes = mixed[0].partial, mixed[0].own, images_beside(mixed, inputs[0]), []
+    leaving: dict[int, list[MixedOperation]] = {}
+    for edge, (source, _) in zip(mixed, places, strict=True):
+        leaving.setdefault(source, []).append(edge)
+    shared = [SharedState(x, leaving[state], beside) for state, x in enumerate(inputs)]
+    for target in dict.fromkeys(target for _, target in places):
+        first = [end for _, end in places].index(target)
+        rows = slice(first, first + len(shared))
+        node = channels_last(unfold(mix(mixed[rows], shared, weights[rows]), beside))
+        if partial > 1:
+            node = with_passing(node, shared, weights[rows, :own], partial)
+        nodes.append(node)
+        if target in leaving:
+            shared.append(SharedState(node, leaving[target], beside))
+    return nodes
 
 
-def beside(node: Tensor, incoming: Sequence[MixedOperation], states: Sequence[Tensor], weights: Tensor) -> Tensor:
+def images_beside(mixed: Sequence[MixedOperation], x: Tensor) -> int:
+    """How many images lie side by side while edges compute, so that a processor's vectors are full."""
+    channels = x.shape[1] // mixed[0].partial
+    operations = (operation for edge in mixed for operation in edge.operations)
+    if channels >= VECTOR or not all(folds(module) for each in operations for module in each.modules()):
+        return 1
+    return gcd(len(x), VECTOR // channels)
+
+
+def with_passing(node: Tensor, states: Sequence["SharedState"], weights: Tensor, partial: int) -> Tensor:
     """A node's `node` of mixed channels, and the sum of those that passed its edges by, shuffled: linear, so once."""
-    passed = [edge.passing(state) for edge, state in zip(incoming, states, strict=True)]
-    shares = weights[:, : incoming[0].own].sum(dim=-1)
-    both = concat([node, weighted_sum([channels_last(each) for each in passed], shares)])
-    return channels_last(functional.channel_shuffle(both, incoming[0].partial))
+    passed = weighted_sum([cast("Tensor", state.passing) for state in states], weights.sum(dim=-1))
+    return channel_shuffle(concat([node, passed]), partial)
 
 
 class SharedState:
-    """A state of a cell. What several of the edges that leave it would compute alike is computed once."""
+    """A state of a cell. What several of the edges that leave it would compute alike is computed once.
 
-    def __init__(self, x: Tensor, leaving: Sequence[MixedOperation]) -> None:
-        self.x = x
+    Attributes
+    ----------
+    x : Tensor, N/k × k·C × H × W
+        The channels that operations see, k = `beside` images side by side.
+    passing : Tensor or None
+        The others, as they pass each edge by.
+    """
+
+    def __init__(self, x: Tensor, leaving: Sequence[MixedOperation], beside: int = 1) -> None:
+        first, self.passing = leaving[0], None
+        if first.partial > 1:
+            x, others = x.split([first.mixed, x.shape[1] - first.mixed], dim=1)
+            self.passing = channels_last(first.passed(others))
+        self.x = channels_last(fold(x, beside))
         self.leaving = leaving
         self.known: dict[str, Any] = {}
 
@@ -85,7 +115,7 @@ class SharedState:
         if type(first) is NormedPooling:
             return run(rest, self._once(settings(first[0]), lambda: self._pooled(first)))
         alike = settings(first)
-        if type(first) in (nn.ReLU, nn.GELU):
+        if type(first) in (nn.ReLU, nn.GELU, nn.AvgPool2d):
             return run(rest, self._once(alike, lambda: first(self.x)))
         if type(first) is FactorizedReduce:
             return join(first, self._once("halves", lambda: split(self.after(first.relu))))

@@ -64,12 +64,14 @@ class MixedOperation(nn.Module):
         """`weights`: one for each operation of the space; `chosen`: the column of the only one to compute."""
         if self.partial == 1:
             return self.mix(x, weights, chosen)
-        mixed, passed = self.mix(x[:, : self.mixed], weights, chosen), weights[: self.own].sum() * self.passing(x)
+        mixed, passed = (
+            self.mix(x[:, : self.mixed], weights, chosen),
+            weights[: self.own].sum() * self.passed(x[:, self.mixed :]),
+        )
         return nn.functional.channel_shuffle(torch.cat([mixed, passed], dim=1), self.partial)
 
-    def passing(self, x: Tensor) -> Tensor:
-        """The channels that no operation sees."""
-        others = x[:, self.mixed :]
+    def passed(self, others: Tensor) -> Tensor:
+        """The channels that no operation sees, at the edge's end."""
         return nn.functional.max_pool2d(others, 2, ceil_mode=True) if self.stride == 2 else others
 
     def mix(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:

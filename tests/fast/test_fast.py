@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from nas.fast import accelerate, conditions, kernels, layers
 from nas.networks.network import Network
-from nas.networks.supernet import Supernet
+from nas.networks.supernets import build_supernet
 from nas.space.published import PUBLISHED
 from nas.space.spaces import SPACES
 
@@ -289,8 +289,10 @@ def test_statistics_of_bfloat16_are_float32():
 
 MODELS = {
     **{
-        space: lambda s=space: Supernet(s, channels=6, layers=3, nodes=SPACES[s].nodes or 2, num_classes=3)
-        for space in SPACES
+        name: lambda s=space: build_supernet(
+            s, channels=6, layers=5 if s.is_bench201 else 3, nodes=s.nodes or 2, num_classes=3
+        )
+        for name, space in SPACES.items()
     },
     **{
         genotype: lambda g=genotype: Network(PUBLISHED[g], channels=6, layers=3, num_classes=3)

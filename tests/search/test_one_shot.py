@@ -50,7 +50,7 @@ def through(edge: nn.Module, x: Tensor, column: int) -> Tensor:
     operation = edge.operations[edge.columns.index(column)]
     if edge.partial == 1:
         return operation(x)
-    both = torch.cat([operation(x[:, : edge.mixed]), edge.passing(x)], dim=1)
+    both = torch.cat([operation(x[:, : edge.mixed]), edge.passed(x[:, edge.mixed :])], dim=1)
     return both.unflatten(1, (edge.partial, -1)).transpose(1, 2).flatten(1, 2)
 
 
