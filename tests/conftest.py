@@ -72,6 +72,7 @@ def paths(request, monkeypatch):
     from nas.networks.supernet import Supernet
 
     monkeypatch.setattr("nas.fast.conditions.SMALLEST", 0)
+    monkeypatch.setattr("nas.fast.supernet.LARGE", 0)
     for kind in (Network, Supernet):
 
         def made(self, *arguments, _plain=kind.__init__, **options) -> None:

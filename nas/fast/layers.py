@@ -106,6 +106,8 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def join(reduce: FactorizedReduce, halves: tuple[Tensor, Tensor]) -> Tensor:
     beside = halves[0].shape[1] // reduce.even.in_channels
+    if beside == 1:
+        return reduce.norm(torch.cat([reduce.even(halves[0]), reduce.odd(halves[1])], dim=1))
     even, odd = (run([conv], half) for conv, half in zip((reduce.even, reduce.odd), halves, strict=True))
     both = torch.cat([even.unflatten(1, (beside, -1)), odd.unflatten(1, (beside, -1))], dim=2).flatten(1, 2)
     return run([reduce.norm], both)

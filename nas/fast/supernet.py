@@ -28,6 +28,8 @@ from nas.space.operations.basic import FactorizedReduce
 
 AnyCell = MixedCell | MixedBench201Cell
 
+LARGE = 2**17  # elements of a map; below, narrow ones gain nothing by lying side by side
+
 
 def mixed_cell(
     self: MixedCell, s0: Tensor, s1: Tensor, weights: Tensor, chosen: Sequence[int | None] | None = None
@@ -74,9 +76,9 @@ def mix_all(
 
 def images_beside(mixed: Sequence[MixedOperation], x: Tensor) -> int:
     """How many images lie side by side while edges compute, so that a processor's vectors are full."""
-    channels = x.shape[1] // mixed[0].partial
+    channels, large = x.shape[1] // mixed[0].partial, x.numel() // mixed[0].partial >= LARGE
     operations = (operation for edge in mixed for operation in edge.operations)
-    if channels >= VECTOR or not all(folds(module) for each in operations for module in each.modules()):
+    if channels >= VECTOR or not large or not all(folds(module) for each in operations for module in each.modules()):
         return 1
     return gcd(len(x), VECTOR // channels)
 

@@ -32,7 +32,8 @@ RESIZED = {"shuffle": True, "flip": True, "cutout": 4, "resized_crop": 0.08}
 @pytest.fixture(autouse=True)
 def no_process_is_left():
     yield
-    gc.collect()  # an exception that a test caught may hold them
+    if multiprocessing.active_children():
+        gc.collect()  # an exception that a test caught may hold them
     for child in multiprocessing.active_children():
         child.join(10)
     assert not multiprocessing.active_children()

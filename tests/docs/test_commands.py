@@ -27,9 +27,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def as_cases() -> list:
     pages = [page for page in PAGES if any(block.runs for block in page.blocks)]
-    return [pytest.param(page, id=str(page), marks=[pytest.mark.slow] * page.has_run_once) for page in pages]
+    return [pytest.param(page, id=str(page)) for page in pages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", as_cases())
 def test_what_a_page_says_can_be_done(page: Page, copy_of: Copy, tmp_path: Path, request) -> None:
     project = copy_of(request.getfixturevalue("finished" if page.has_run_once else "clone"))

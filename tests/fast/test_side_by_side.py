@@ -26,6 +26,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No map is too small; how many images lay side by side in each cell that was computed fast."""
     seen, own = [], supernet.images_beside
     monkeypatch.setattr(conditions, "SMALLEST", 0)
+    monkeypatch.setattr(supernet, "LARGE", 0)
     monkeypatch.setattr(supernet, "images_beside", lambda *given: seen.append(own(*given)) or seen[-1])
     return seen
 
@@ -136,6 +137,14 @@ def test_how_many_lie_side_by_side(
     nodes = cell.nodes if isinstance(cell, MixedCell) else 3
     cell(*inputs, torch.rand(len(SPACES[space].places(nodes)), len(SPACES[space].columns), dtype=torch.float64))
     assert counts == [beside]
+
+
+def test_small_maps_gain_nothing(counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supernet, "LARGE", 8 * 4 * 8 * 8)
+    cell, weights = accelerate(cell_of("darts", False, 4, 16)), torch.rand(5, 8, dtype=torch.float64)
+    for size in (7, 8):
+        cell(draw(8, 5, size, size), draw(8, 6, size, size), weights)
+    assert counts == [1, 4]
 
 
 def test_a_gradient_is_differentiated_again() -> None:

@@ -308,6 +308,7 @@ def test_weights_step_is_clipped_sgd(clip: float | None) -> None:
         torch.testing.assert_close(supernet.weights()[name], expected, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow  # where the processor only imitates bfloat16
 def test_bf16_leaves_the_finite_difference_to_float32() -> None:
     """ε·v is smaller than bfloat16's rounding of the weights, so the difference is taken in float32."""
     supernet = small_supernet()

@@ -131,7 +131,7 @@ def prepared() -> Prepared:
 
 
 @pytest.fixture
-def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
+def trained(prepared, tmp_path, monkeypatch) -> Callable[..., str]:
     """What a stage's training leaves with the parameters of a tree, as one hash."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/prepared").mkdir(parents=True)
@@ -168,14 +168,39 @@ def outcome(prepared, tmp_path, monkeypatch) -> Callable[[str, dict], str]:
     return run
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[tuple, str]:
+    return {}
+
+
 @pytest.fixture
-def pretrained(prepared, outcome) -> None:
-    """The weights that `slim` begins with."""
-    context = Context(parameters.check(base()), NAMES["pretrain"], torch.device("cpu"), prepared, seed=7)
-    network, _ = stages.pretrain.train(context, MODEL)
+def outcome(trained, known) -> Callable[..., str]:
+    """`trained`, once for the same: most cases are held against what the base leaves."""
+
+    def run(stage: str, tree: dict, *algorithm: str) -> str:
+        key = (stage, json.dumps(tree), *algorithm)
+        if key not in known:
+            known[key] = trained(stage, tree, *algorithm)
+        return known[key]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    return {}
+
+
+@pytest.fixture
+def pretrained(prepared, weights, trained) -> None:
+    """The weights that `slim` begins with, trained once."""
+    if not weights:
+        context = Context(parameters.check(base()), NAMES["pretrain"], torch.device("cpu"), prepared, seed=7)
+        network, _ = stages.pretrain.train(context, MODEL)
+        weights |= network.state_dict()
     path = Pretrained(MODEL).model
     path.parent.mkdir(parents=True)
-    save_file(network.state_dict(), path)
+    save_file(weights, path)
 
 
 def section(tree: dict, stage: str) -> dict:
@@ -229,10 +254,10 @@ def test_an_algorithms_own_parameter_changes_its_search_and_no_other(algorithm, 
         assert depends == (other == algorithm)
 
 
-def test_the_weights_learn_from_one_half_and_alpha_from_the_other(prepared, outcome, monkeypatch) -> None:
+def test_the_weights_learn_from_one_half_and_alpha_from_the_other(prepared, trained, monkeypatch) -> None:
     seen: list[tuple] = []
     monkeypatch.setattr("nas.search.loop.search", lambda *arguments, **options: seen.append(arguments) or ([], []))
-    outcome("search", base())
+    trained("search", base())
     _, weights, alpha, validation, *_ = seen[0]
     half = prepared.train.half
     assert torch.equal(weights.images, prepared.train.images[half == 0])
