@@ -110,7 +110,7 @@ def join(reduce: FactorizedReduce, halves: tuple[Tensor, Tensor]) -> Tensor:
         return reduce.norm(torch.cat([reduce.even(halves[0]), reduce.odd(halves[1])], dim=1))
     even, odd = (run([conv], half) for conv, half in zip((reduce.even, reduce.odd), halves, strict=True))
     both = torch.cat([even.unflatten(1, (beside, -1)), odd.unflatten(1, (beside, -1))], dim=2).flatten(1, 2)
-    return run([reduce.norm], both)
+    return run([reduce.norm], channels_last(both))
 
 
 FORWARDS = {nn.Sequential.forward: sequence, FactorizedReduce.forward: factorized_reduce}
