@@ -31,6 +31,8 @@ from nas.space import operations
 from nas.space.genotypes import Genotype
 from nas.space.published import PUBLISHED
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["ant", "bee", "猫"]
 INPUTS = Inputs(CLASSES, [3, 12, 12], [0.6, 0.4, 0.2], [0.3, 0.2, 0.1])
 

@@ -50,6 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
+@pytest.mark.slow
 def test_the_page_is_small_enough_to_send(page: Path) -> None:
     assert page.stat().st_size < LARGEST
 
