@@ -46,8 +46,8 @@ class Bench201Supernet(Supernet):
         3·N + 2, for three stacks of N cells with a residual block between.
     nodes : int
         3.
-
-    The others are `Supernet`'s; the stem must be "cifar", which stands for the benchmark's own.
+    stem : str
+        "cifar", which stands for the benchmark's own.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Bench201Supernet(Supernet):
 
     Notes
     -----
-    ``forward(x, mixtures)`` as `Supernet`; there is one mixture.
+    Other parameters are `Supernet`'s, and so is ``forward(x, mixtures)``; there is one mixture.
     """
 
     def build(

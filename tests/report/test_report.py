@@ -247,11 +247,11 @@ def set_metrics(results: Path, run: str, macs: int = 10**6, **values: float) -> 
     source = results / "evaluate/DARTS_V2-2-0"
     if not (results / "evaluate" / run).exists():
         shutil.copytree(source, results / "evaluate" / run)
-    for cell in ("normal", "reduce"):
-        drawing = results / "cells" / f"{run.rsplit('-', 2)[0]}-{cell}.png"
-        if not drawing.exists():
-            shutil.copy(results / f"cells/darts-{cell}.png", drawing)
     genotype, layers, _ = run.rsplit("-", 2)
+    for of_darts in ("cells/darts-normal.png", "cells/darts-reduce.png", "genotypes/darts.json"):
+        its = results / of_darts.replace("darts", genotype)
+        if not its.exists():
+            shutil.copy(results / of_darts, its)
     cost = {"table": "evaluated", "genotype": genotype, "layers": int(layers), "channels": 4, "image": "1x8x8"}
     cost |= {"params": 1000, "macs": macs, "conv_macs": 1}
     table = results / "complexity/table.csv"
