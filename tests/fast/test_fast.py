@@ -293,6 +293,8 @@ MODELS = {
             s, channels=6, layers=5 if s.is_bench201 else 3, nodes=s.nodes or 2, num_classes=3
         )
         for name, space in SPACES.items()
+        if name
+        in ("darts", "darts_ln", "convnext", "pibconv", "pibconv_f3", "efficientnetv2", "s3", "s4", "nas_bench_201")
     },
     **{
         genotype: lambda g=genotype: Network(PUBLISHED[g], channels=6, layers=3, num_classes=3)
