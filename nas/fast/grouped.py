@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.fast.conditions import every_module_has_hooks, ordinary, settings
-from nas.fast.kernels import channels_last
+from nas.fast.kernels import channels_last, inner, outer
 from nas.networks.supernet import MixedCell, MixedOperation
 from nas.space.genotypes import edges
 from nas.space.operations.basic import ChannelNorm, FactorizedReduce, Identity
@@ -53,16 +53,6 @@ class Maps:
             return self.x
         repeated = inner(self.x).unflatten(3, (self.maps, 1, -1)).expand(-1, -1, -1, -1, self.times, -1)
         return outer(repeated.flatten(3))
-
-
-def inner(x: Tensor) -> Tensor:
-    """N × C × H × W → N × H × W × C."""
-    return x.permute(0, 2, 3, 1)
-
-
-def outer(x: Tensor) -> Tensor:
-    """N × H × W × C → N × C × H × W."""
-    return x.permute(0, 3, 1, 2)
 
 
 class Statistics:

@@ -47,19 +47,21 @@ def in_autocast(x: Tensor) -> Tensor:
 
 def fold(x: Tensor, beside: int) -> Tensor:
     """N × C × H × W → N/k × k·C × H × W: k = `beside` images side by side as channels."""
-    return x if beside == 1 else _outer(_inner(x).unflatten(0, (-1, beside)).permute(0, 2, 3, 1, 4).flatten(3))
+    return x if beside == 1 else outer(inner(x).unflatten(0, (-1, beside)).permute(0, 2, 3, 1, 4).flatten(3))
 
 
 def unfold(x: Tensor, beside: int) -> Tensor:
     """N/k × k·C × H × W → N × C × H × W."""
-    return x if beside == 1 else _outer(_inner(x).unflatten(3, (beside, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1))
+    return x if beside == 1 else outer(inner(x).unflatten(3, (beside, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1))
 
 
-def _inner(x: Tensor) -> Tensor:
+def inner(x: Tensor) -> Tensor:
+    """N × C × H × W → N × H × W × C."""
     return x.permute(0, 2, 3, 1)
 
 
-def _outer(x: Tensor) -> Tensor:
+def outer(x: Tensor) -> Tensor:
+    """N × H × W × C → N × C × H × W."""
     return x.permute(0, 3, 1, 2)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import reference
 import torch
+from test_algorithms import ALL, made
 from test_search import loaders
 from torch import Tensor, nn
 
@@ -19,7 +20,6 @@ from nas.networks.network import load, save
 from nas.networks.supernet import Mixture, Supernet
 from nas.networks.supernets import Bench201Supernet, MixedBench201Cell, build_supernet
 from nas.pipeline.errors import UserError
-from nas.pipeline.params import ADDED, MIXING
 from nas.search import AlphaRecipe, make, search
 from nas.search.algorithm import Algorithm
 from nas.search.loop import functional_loss
@@ -35,18 +35,6 @@ from nas.training.recipe import Recipe
 
 SPACE = SPACES["nas_bench_201"]
 HOW = {"channels": 4, "layers": 8, "num_classes": 3, "in_channels": 1}
-OWN = {
-    "pc_darts": {"partial": 2, "warm_up": 0},
-    "drnas": {"alone": 0},
-    "oles": {"count": 2},
-    "r_darts": {"window": 1, "watch_from": 1},
-    "darts_plus": {"stop_skips": 9},
-}
-TOGETHER = ("drnas+darts_minus", "pc_darts+smooth_darts+darts_minus", "darts_second+smooth_darts", "oles+pc_darts")
-
-
-def made(name: str) -> Algorithm:
-    return make(name, {key: value for part in name.split("+") for key, value in OWN.get(part, {}).items()})
 
 
 def supernet_for(algorithm: Algorithm | None = None, **how: object) -> Supernet:
@@ -151,7 +139,7 @@ def test_random_genotypes_are_uniform_over_all_operations() -> None:
         assert sum((count - 400) ** 2 / 400 for count in counts.values()) < 18.5  # chi-square, 4 degrees, p = 0.001
 
 
-@pytest.mark.parametrize("name", [*MIXING, *ADDED, *TOGETHER])
+@pytest.mark.parametrize("name", ALL)
 def test_every_algorithm_searches_it(name: str) -> None:
     algorithm = made(name)
     supernet = supernet_for(algorithm)
