@@ -42,7 +42,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network | Bench
         auxiliary=p.auxiliary > 0,
         stem=p.stem,
     ).to(context.device)
-    if fast == "auto":
+    if fast != "off":
         accelerate(network)
     history = loop.train(
         network,

@@ -56,7 +56,7 @@ def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
         recompute=p.recompute,
         **algorithm.supernet(),
     ).to(context.device)
-    if context.params.fast == "auto":
+    if context.params.fast != "off":
         accelerate(supernet)
     return supernet, algorithm
 

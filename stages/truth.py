@@ -94,6 +94,7 @@ def train_group(
         channels=p.channels,
         genotypes=[genotype.to_dict() for genotype in genotypes],
         seeded_as=seeded_as,
+        fast=context.params.fast,
     )
     networks = networks_of(context, genotypes, section.stem, seeded_as)
     data = (
@@ -105,7 +106,7 @@ def train_group(
     name, how = f"{context.name}/{recipe}-{seed}-{key}", Recipe.of(settings)
     if len(networks) > 1:
         return train_together(networks, *data, how, seed=seeded_as, key=key, name=name)
-    if context.params.fast == "auto":
+    if context.params.fast != "off":
         accelerate(networks[0])
     return [train(networks[0], *data, how, seed=seeded_as, key=key, name=name)]
 

@@ -51,11 +51,11 @@ def draw(count: int, draws: Callable[[int], Tensor]) -> Tensor:
     return draws(whole)[mine]
 
 
-def mean_count(count: int, device: torch.device) -> int | Tensor:
-    """The mean over all processes of the `count` of images that each has of a batch; several get a float64 scalar."""
-    if world() == 1:
-        return count
+def mean_count(count: int, device: torch.device) -> Tensor:
+    """The mean over all processes of the `count` of images that each has of a batch, a float64 scalar."""
     total = torch.full((), count, dtype=torch.float64, device=device)
+    if world() == 1:
+        return total
     dist.all_reduce(total)
     return total / world()
 

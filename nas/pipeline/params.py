@@ -453,7 +453,7 @@ class Params(Section):
     devices: Annotated[int, Field(ge=1, le=1024)]
     nodes: Annotated[int, Field(ge=1, le=1024)]
     precision: Literal[32, "bf16"]
-    fast: Literal["auto", "off"]
+    fast: Literal["auto", "graph", "off"]
     data: Data
     spaces: dict[str, OwnSpace]
     search: Search

@@ -80,14 +80,23 @@ class Algorithm(nn.Module):
         changes what the smaller gives, in whatever order they are listed.
     weights_first : bool
         Whether a step moves the weights before α. DARTS's algorithm 1 moves α first.
+    repeats : bool
+        Whether all steps of an epoch do the same but for what is on the device, so that a GPU may repeat one
+        (``fast: graph``). A class that does not say so does not, whatever it inherits from: a number that it keeps on
+        the host, a count of steps, would stand still.
     rests : bool
         Whether α stays as it is, in this epoch: `begin` may say so.
     """
 
     added: ClassVar[int] = 0
     weights_first: ClassVar[bool] = False
+    repeats: ClassVar[bool] = True
     rests = False
     kinds = tuple(CELLS)  # of cells, as the supernet has them
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.repeats = vars(cls).get("repeats", False)
 
     def __init__(self, **own: object) -> None:
         super().__init__()
@@ -156,6 +165,8 @@ class Algorithm(nn.Module):
 class Cooled(Algorithm):
     """An algorithm whose draws have a temperature τ, which falls linearly over the epochs from `tau` to `tau_min`."""
 
+    repeats = True
+
     tau: float
     tau_min: float
 
@@ -187,7 +198,8 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> Algorithm:
         If there is no such algorithm.
     """
     parts = sorted([_class(part) for part in name.split("+")], key=lambda part: -part.added)
-    made = type(name, tuple(parts), {}) if len(parts) > 1 else parts[0]
+    joined = {"repeats": all(part.repeats for part in parts)}
+    made = type(name, tuple(parts), joined) if len(parts) > 1 else parts[0]
     return made(**parameters or {})
 
 

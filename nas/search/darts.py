@@ -9,3 +9,5 @@ from nas.search.algorithm import Algorithm
 
 class Darts(Algorithm):
     """DARTS, first order."""
+
+    repeats = True

@@ -24,6 +24,7 @@ class DartsMinus(Algorithm):
     """
 
     added = 2
+    repeats = True
 
     beta: float = 1.0
 

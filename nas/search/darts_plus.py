@@ -22,6 +22,7 @@ class DartsPlus(Algorithm):
     """
 
     added = 4
+    repeats = True
 
     stop_skips: int = 2
     stop_from: int = 1

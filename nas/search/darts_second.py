@@ -16,6 +16,8 @@ from nas.training.optim import SGD
 class DartsSecond(Algorithm):
     """DARTS, second order; ξ is the weights' learning rate."""
 
+    repeats = True
+
     def gradients(self, step: Step) -> list[Tensor]:
         return second_order(
             step.loss,

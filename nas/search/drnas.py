@@ -25,6 +25,8 @@ class DrNas(Algorithm):
         Each edge mixes one part of so many of the channels, as in PC-DARTS but without weights of edges; 1 is all.
     """
 
+    repeats = True
+
     alone: int = 10
     share: int = 1
 

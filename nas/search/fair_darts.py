@@ -23,6 +23,8 @@ class FairDarts(Algorithm):
         w₀₁, the weight of the zero-one loss.
     """
 
+    repeats = True
+
     zero_one: float = 10.0
 
     def mixture(self, alphas: Tensor, cell: str, phase: Phase) -> Mixture:

@@ -19,7 +19,7 @@ from nas.data.batches import Batches
 from nas.networks.supernet import Mixture, Supernet
 from nas.search.algorithm import Algorithm, Batch, Loss, Step
 from nas.space.genotypes import derive_from_weights, weight_rows
-from nas.training import distributed
+from nas.training import distributed, graph
 from nas.training.checkpoint import Checkpoint
 from nas.training.device import autocast
 from nas.training.loop import Meter, clip, cross_entropy, evaluate, run_epochs
@@ -44,8 +44,10 @@ class AlphaRecipe:
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-3
 
-    def optimizer(self, alphas: Sequence[nn.Parameter]) -> Adam:
-        return Adam(alphas, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+    def optimizer(self, alphas: Sequence[nn.Parameter], on_device: bool = False) -> Adam:
+        """`on_device`: it counts its steps there, so that a GPU can repeat them; rounding differs."""
+        rate, decay = self.learning_rate, self.weight_decay
+        return Adam(alphas, lr=rate, betas=self.betas, weight_decay=decay, capturable=on_device)
 
 
 def functional_loss(supernet: Supernet, precision: int | str = 32, algorithm: Algorithm | None = None) -> Loss:
@@ -115,7 +117,8 @@ def search(
     distributed.synchronise(supernet)
     weights, alphas = supernet.weights(), [*supernet.alphas(), *algorithm.parameters()]
     optimizer = recipe.optimizer(weights.values())
-    alpha_optimizer = alpha_recipe.optimizer(alphas)
+    device, repeats = alphas[0].device, algorithm.repeats and recipe.fast == "graph"
+    alpha_optimizer = alpha_recipe.optimizer(alphas, on_device=graph.applies(device, repeats))
     parts: dict[str, nn.Module | Optimizer] = {"supernet": supernet, "algorithm": algorithm}
     parts |= {"optimizer": optimizer, "alpha_optimizer": alpha_optimizer}
     checkpoint = Checkpoint(name, key, **parts) if key else None
@@ -139,16 +142,24 @@ def search(
         algorithm.begin(epoch, recipe.epochs)
         supernet.train()
         meter = Meter()
-        # Halves of an odd number differ by an image, which can be a batch more.
-        for batches in zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False):
-            step = Step(loss, float32_loss, weights, alphas, *batches, optimizer, recipe)
+
+        def step_of(weights_batch: Batch, alpha_batch: Batch) -> Step:
+            return Step(loss, float32_loss, weights, alphas, weights_batch, alpha_batch, optimizer, recipe)
+
+        def take(images: Tensor, labels: Tensor, alpha_images: Tensor, alpha_labels: Tensor) -> None:
+            step = step_of((images, labels), (alpha_images, alpha_labels))
             if not algorithm.weights_first:
                 alpha_step(step)
             _weights_step(supernet, algorithm, step, meter)
             if algorithm.weights_first:
                 alpha_step(step)
+
+        repeated = graph.repeated(take, device, repeats)
+        # Halves of an odd number differ by an image, which can be a batch more.
+        for batches in zip(weights_batches.epoch(epoch_seed), alpha_batches.epoch(epoch_seed + 1), strict=False):
+            repeated(*batches[0], *batches[1])
             tick()
-        measured = algorithm.measure(step)
+        measured = algorithm.measure(step_of(*batches))
         train_loss, train_top1, _ = meter.means()
         relaxed = Relaxed(supernet, algorithm)
         settle_statistics(relaxed, weights_batches, recipe, seed=epoch_seed + 2)

@@ -27,6 +27,7 @@ class PcDarts(Algorithm):
     """
 
     added = 3
+    repeats = True
 
     partial: int = 4
     warm_up: int = 15

@@ -27,6 +27,7 @@ class RDarts(Algorithm):
     """
 
     added = 4
+    repeats = True
 
     window: int = 5
     least_ratio: float = 0.75

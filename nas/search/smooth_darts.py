@@ -26,6 +26,7 @@ class SmoothDarts(Algorithm):
     """
 
     added = 1
+    repeats = True
 
     epsilon: float = 0.3
     epsilon_min: float = 0.03

@@ -19,6 +19,8 @@ class Snas(Cooled):
         Temperature in the first epoch and in the last; it falls linearly. The values are ours.
     """
 
+    repeats = True
+
     tau: float = 1.0
     tau_min: float = 0.1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from nas.data.batches import Batches
     from nas.data.dataset import Prepared
+
+log = logging.getLogger("nas")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def begin(params: Params, name: str, seeded_as: str | None = None) -> Context | 
 
     gc.enable()
     device = choose_device(params.device, params.threads)
+    if params.fast == "graph" and (device.type != "cuda" or params.devices * params.nodes > 1):
+        log.info("fast: graph is for a training on one GPU: here it does what auto does")
     if not distributed.start(device, params.devices, params.nodes):
         return None
     return Context(params, name, device, dataset.load(DATA, device, cpus()), seed_for(params.seed, seeded_as or name))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nas.data import sharing
 from nas.data.batches import Batches
 from nas.pipeline.errors import UserError
-from nas.training import distributed
+from nas.training import distributed, graph
 from nas.training.checkpoint import Checkpoint, checkpoints
 from nas.training.device import autocast, seed_for
 from nas.training.recipe import Recipe
@@ -96,11 +96,11 @@ def clip(parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
 class Meter:
     """Mean loss and accuracies over batches, added up on the device, so that nothing waits for it.
 
-    Of several processes each adds its part; the means are those of all.
+    The host counts nothing, so a GPU may repeat a step that adds. Of several processes each adds its part; the means
+    are those of all.
     """
 
     def __init__(self) -> None:
-        self.count = 0
         self.sums: Tensor | None = None
 
     @torch.no_grad()
@@ -108,14 +108,14 @@ class Meter:
         """`loss`: mean over the batch, as `cross_entropy` gives it; `logits`: N × classes; `labels`: N."""
         count = sharing.mean_count(len(labels), labels.device)
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        sums = torch.stack([loss.double() * count, ranked[:, 0].sum().double(), ranked.sum().double()])
-        self.sums = sums if self.sums is None else self.sums + sums
-        self.count += count
+        sums = torch.stack([loss.double() * count, ranked[:, 0].sum().double(), ranked.sum().double(), count])
+        self.sums = sums if self.sums is None else self.sums.add_(sums)
 
     def means(self) -> tuple[float, float, float]:
         """Loss, top-1 and top-5 accuracy in percent (top-5 of fewer than five classes is 100)."""
         (sums,) = sharing.mean([self.sums])
-        loss, top1, top5 = (sums / self.count).tolist()
+        loss, top1, top5, count = sums.tolist()
+        loss, top1, top5 = (total / count for total in (loss, top1, top5))
         return loss, 100 * top1, 100 * top5
 
 
@@ -197,9 +197,8 @@ def train(
         network.train()
         network.drop_path = drop_path * epoch / recipe.epochs
         meter = Meter()
-        for step, (images, labels) in enumerate(train_batches.epoch(epoch_seed)):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(epoch, step / len(train_batches))
+
+        def take(images: Tensor, labels: Tensor) -> None:
             with autocast(images.device, recipe.precision):
                 logits, auxiliary_logits = network(images) if auxiliary_weight else (network(images), None)
             loss = objective = cross_entropy(logits, labels)
@@ -211,6 +210,14 @@ def train(
             clip(network.parameters(), recipe)
             optimizer.step()
             meter.add(loss.detach(), logits, labels)
+
+        device = next(network.parameters()).device
+        # What a step of the cosine changes is a number of the host.
+        repeated = graph.repeated(take, device, recipe.fast == "graph" and not recipe.by_step)
+        for step, batch in enumerate(train_batches.epoch(epoch_seed)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(epoch, step / len(train_batches))
+            repeated(*batch)
             tick()
         train_loss, train_top1, _ = meter.means()
         test_loss, test_top1, test_top5 = evaluate(network, test_batches, recipe)

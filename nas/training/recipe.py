@@ -45,6 +45,8 @@ class Recipe:
         The training is a part of a cosine of `cosine_epochs` (default: its own) from `cosine_start` on.
     by_step : bool, default False
         The cosine falls at every step, in place of every epoch.
+    fast : str, default "auto"
+        "graph": a GPU records an epoch's second step and repeats it (``nas.training.graph``). Others change nothing.
     """
 
     epochs: int = 50
@@ -59,6 +61,7 @@ class Recipe:
     cosine_start: int = 0
     cosine_epochs: int | None = None
     by_step: bool = False
+    fast: str = "auto"
 
     @classmethod
     def of(cls, settings: dict) -> Self:

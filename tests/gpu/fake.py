@@ -143,7 +143,8 @@ class FakeGPU(TorchDispatchMode):
         if name == "convolution_backward":
             kernels = sum(args[-1][:2])
         elif name.startswith("_foreach"):
-            kernels = -(-max(len(args[0]), 1) // TENSORS_A_LAUNCH)
+            count = max(len(argument) for argument in args if isinstance(argument, list | tuple))
+            kernels = -(-max(count, 1) // TENSORS_A_LAUNCH)
         self.launches[name] += kernels
         self.moved += sum(x.nbytes for x in tree_leaves((args, result)) if isinstance(x, Tensor))
 

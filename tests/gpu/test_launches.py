@@ -71,7 +71,7 @@ def search_step(
 def of_four(of_one: Counter[str]) -> tuple[int, int]:
     """Launches and collectives of one of four GPUs, from those of a GPU alone that groups no edges."""
     forward, backward = (of_one[name] // LAUNCHES[name] for name in ("native_batch_norm", "native_batch_norm_backward"))
-    return of_one.total() + 18 * forward + 17 * backward + 22, forward + backward + 5
+    return of_one.total() + 18 * forward + 17 * backward + 20, forward + backward + 5
 
 
 @pytest.mark.parametrize(("layers", "nodes"), [(3, 1), (3, 2)])
@@ -94,7 +94,7 @@ def test_a_search_step_of_first_order_without_grouped_edges() -> None:
     of_one = sum(search_step(layers=8, nodes=4, devices=()), Counter())
     launches, collectives = of_four(of_one)
     print(f"of one: {of_one.total():,}; of four: {launches:,} launches, {collectives:,} collectives")
-    assert (of_one.total(), launches, collectives) == (31_127, 94_479, 3_621)
+    assert (of_one.total(), launches, collectives) == (31_128, 94_478, 3_621)
 
 
 @pytest.mark.parametrize("space", ["darts", "pibconv", "efficientnetv2"])

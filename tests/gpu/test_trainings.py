@@ -1,7 +1,8 @@
 """Every training, and the explanations, on a GPU that computes nothing: no mixed devices, and no step that waits."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from nas.networks.supernet import Supernet
 from nas.search import AlphaRecipe, search
 from nas.search.algorithm import make
 from nas.space.published import PUBLISHED
-from nas.training import checkpoint
+from nas.training import checkpoint, graph
 from nas.training.loop import train
 from nas.training.recipe import Recipe
 
@@ -39,8 +40,8 @@ def of_two(gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def recipe(epochs: int = 1) -> Recipe:
-    return Recipe(epochs=epochs, learning_rate=0.1)
+def recipe(epochs: int = 1, fast: str = "auto") -> Recipe:
+    return Recipe(epochs=epochs, learning_rate=0.1, fast=fast)
 
 
 def batches(steps: int = 1, size: int = 16, shuffle: bool = True) -> Batches:
@@ -56,18 +57,18 @@ def network(**options: object) -> Network:
     return accelerate(Network(PUBLISHED["DARTS_V2"], **how | options).to(GPU))
 
 
-def a_search(steps: int, space: str = "darts", recompute: bool = False, algorithm: str = "darts"):
+def a_search(steps: int, space: str = "darts", recompute: bool = False, algorithm: str = "darts", fast: str = "auto"):
     made = make(algorithm)
     how = {"channels": 4, "layers": 3, "nodes": 1, "num_classes": 10, "recompute": recompute}
     supernet = accelerate(Supernet(space, **how, **made.supernet()).to(GPU))
     parts = batches(steps), batches(steps), batches(steps, shuffle=False)
-    return lambda: search(supernet, *parts, recipe(), AlphaRecipe(), made, seed=1)
+    return lambda: search(supernet, *parts, recipe(fast=fast), AlphaRecipe(), made, seed=1)
 
 
-def an_evaluation(steps: int, **options: object):
+def an_evaluation(steps: int, fast: str = "auto", **options: object):
     size = 40 if "stem" in options else 16
     model, parts = network(auxiliary=True, **options), (batches(steps, size), batches(steps, size, shuffle=False))
-    return lambda: train(model, *parts, recipe(2), auxiliary_weight=0.4, drop_path=0.3, seed=1)
+    return lambda: train(model, *parts, recipe(2, fast), auxiliary_weight=0.4, drop_path=0.3, seed=1)
 
 
 def a_gate_training(steps: int, model: str = "resnet56"):
@@ -111,6 +112,42 @@ def test_no_step_makes_the_host_wait(gpu: FakeGPU, name: str) -> None:
     make, options = TRAININGS[name]
     assert waits_a_step(gpu, make, **options) == Counter()
     assert sum(gpu.launches.values()) > 100
+
+
+@pytest.fixture
+def repeated(gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Steps are repeated, which costs nothing here; of each step what it launches besides and waits for."""
+    found: list[tuple[int, int]] = []
+    call = graph.Repeated.__call__
+
+    def counted(self: graph.Repeated, *batch: torch.Tensor) -> None:
+        before = gpu.launches.total(), gpu.waits.total()
+        call(self, *batch)
+        found.append((gpu.launches.total() - before[0], gpu.waits.total() - before[1]))
+
+    def record(step: Callable[..., None], batch: tuple[torch.Tensor, ...]) -> Callable[[], None]:
+        step(*batch)
+        return lambda: None
+
+    monkeypatch.setattr(graph.Repeated, "__call__", counted)
+    monkeypatch.setattr(graph, "DEVICES", (GPU,))
+    monkeypatch.setattr(graph, "record", record)
+    monkeypatch.setattr(graph, "warm_up", lambda step, batch: step(*batch))
+    monkeypatch.setattr(import_module("torch.optim.adam"), "_get_capturable_supported_devices", lambda **_: [GPU])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors"), [("search, first order", 4), ("search, second order", 4), ("evaluation", 2)]
+)
+def test_a_repeated_step_copies_its_batch(repeated: list[tuple[int, int]], name: str, tensors: int) -> None:
+    """And waits for nothing: not when it is recorded either."""
+    make, options = TRAININGS[name]
+    make(4, fast="graph", **options)()
+    launches, waits = zip(*repeated[:4], strict=True)
+    assert min(launches[:2]) > 200
+    assert launches[2:] == (tensors, tensors)
+    assert waits == (0, 0, 0, 0)
 
 
 def test_gdas_waits_once_a_pass_for_what_it_drew(gpu: FakeGPU) -> None:
