@@ -54,3 +54,15 @@ def test_the_key_follows_settings_data_and_code(params: Params, monkeypatch) -> 
 def test_whoever_only_started_the_processes_has_no_context(params: Params, monkeypatch) -> None:
     monkeypatch.setattr("nas.training.distributed.start", lambda device, devices, nodes: False)
     assert begin(params, "search@darts-darts-0") is None
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "fast", "told"),
+    [("cpu", 1, "graph", True), ("cuda", 2, "graph", True), ("cuda", 1, "graph", False), ("cpu", 1, "auto", False)],
+)
+def test_who_asks_for_graphs_and_gets_none_is_told(params, monkeypatch, caplog, device, devices, fast, told) -> None:
+    monkeypatch.setattr("nas.training.device.choose_device", lambda *_: torch.device(device))
+    monkeypatch.setattr("nas.training.distributed.start", lambda device, devices, nodes: False)
+    with caplog.at_level("INFO", "nas"):
+        begin(params.model_copy(update={"devices": devices, "fast": fast}), "search@darts-darts-0")
+    assert ("fast: graph is for a training on one GPU" in caplog.text) == told
