@@ -330,8 +330,8 @@ def pool_and_norm(x: Tensor, pool: nn.Module, norms: Sequence[nn.BatchNorm2d]) -
     """BN(pool(x)), without scale and shift, in training mode. Every one of `norms` takes note of the statistics."""
     pooled = _average(x, pool) if _is_centred(pool) else pool(x)
     scales = torch.ones_like(norms[0].running_mean)[None]
-    result, (mean,), (variance,) = _Norms.apply(norms[0].eps, scales, None, pooled)
-    _track(norms, [mean] * len(norms), [variance] * len(norms), _count(result, scales))
+    result, means, variances = _Norms.apply(norms[0].eps, scales, None, pooled)
+    _track(norms, means, variances, _count(result, scales))
     return result
 
 
@@ -429,7 +429,7 @@ def _alignment(gradient: Tensor, maps: Sequence[Tensor], means: Tensor, inverse:
         torch.ops.aten.native_batch_norm_backward(
             of_wide, _side_by_side(x), None, None, None, *centre, True, 0.0, [False, True, True]
         )[1:]
-        for x, *centre in zip(maps, means.repeat(1, beside), inverse.repeat(1, beside), strict=True)
+        for x, *centre in zip(maps, _times(means, beside).unbind(), _times(inverse, beside).unbind(), strict=True)
     ]
     aligned = torch.stack([each for each, _ in sums]).unflatten(1, (beside, -1)).sum(1)
     return aligned, sums[0][1].unflatten(0, (beside, -1)).sum(0)
@@ -447,8 +447,12 @@ def _affine(shift: Tensor, maps: Sequence[Tensor], factors: Sequence[Tensor]) ->
 
 def _for_rows(x: Tensor, channels: Tensor) -> Tensor:
     """… × C → … × k·C: what `channels` has for each channel, for each column of ``_rows(x)``."""
-    width = _beside(x) * x.shape[1]
-    return channels.to(x.dtype).repeat(*[1] * (channels.dim() - 1), width // channels.shape[-1])
+    return _times(channels.to(x.dtype), _beside(x) * x.shape[1] // channels.shape[-1])
+
+
+def _times(channels: Tensor, count: int) -> Tensor:
+    """… × C → … × count·C. As ``repeat``, which calls a dozen operations."""
+    return torch.cat([channels] * count, dim=-1) if count > 1 else channels
 
 
 def _over_map(channels: Tensor) -> Tensor:
@@ -457,17 +461,25 @@ def _over_map(channels: Tensor) -> Tensor:
 
 def _side_by_side(x: Tensor) -> Tensor:
     """N × C × H × W → 1 × k·C × N·H·W/k × 1, a view: `_rows` as an image, for which sums are faster."""
-    rows = _rows(x)
-    return rows.view(1, len(rows), 1, -1).permute(0, 3, 1, 2)
+    rows, width = _shape_of_rows(x)
+    return x.as_strided((1, width, rows, 1), (x.numel(), 1, width, width))
 
 
 def _rows(x: Tensor) -> Tensor:
     """N × C × H × W → N·H·W/k × k·C: k pixels in each row, which then are long enough for a processor's vectors."""
-    return _pixels(x).view(-1, _beside(x) * x.shape[1])
+    rows, width = _shape_of_rows(x)
+    return x.as_strided((rows, width), (width, 1))
+
+
+def _shape_of_rows(x: Tensor) -> tuple[int, int]:
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        raise RuntimeError("channels must be innermost in memory")
+    width = _beside(x) * x.shape[1]
+    return x.numel() // width, width
 
 
 def _beside(x: Tensor) -> int:
-    return gcd(8, x[:, 0].numel())
+    return gcd(8, x.numel() // x.shape[1])
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -481,9 +493,11 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _track(norms: Sequence[nn.BatchNorm2d], means: Sequence[Tensor], variances: Sequence[Tensor], count: int) -> None:
-    """Update running statistics as batch norm does: with the variance over count − 1."""
-    for norm, mean, variance in zip(norms, means, variances, strict=True):
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_((variance * (count / (count - 1))).to(norm.running_var.dtype), norm.momentum)
-        norm.num_batches_tracked += 1
+def _track(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor, count: int) -> None:
+    """Update running statistics as batch norm does: with the variance over count − 1; 1 × C are for all `norms`."""
+    for name, seen in (("running_mean", means), ("running_var", variances * (count / (count - 1)))):
+        each = seen.to(getattr(norms[0], name).dtype).expand(len(norms), -1).unbind()
+        for momentum in {norm.momentum for norm in norms}:
+            pairs = [(getattr(n, name), x) for n, x in zip(norms, each, strict=True) if n.momentum == momentum]
+            torch._foreach_lerp_(*map(list, zip(*pairs, strict=True)), momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas.data import sharing
 from nas.fast import grouped
-from nas.fast.conditions import applies, ordinary, settings
+from nas.fast.conditions import applies, inside, ordinary, settings
 from nas.fast.kernels import (
     channel_shuffle,
     channels_last,
@@ -49,7 +49,7 @@ def of_all(cell: AnyCell, chosen: Sequence[int | None] | None) -> bool:
 
 def comes_apart(cell: AnyCell) -> bool:
     """Whether nothing looks on or was frozen or replaced inside the edges, whose parts `mix_all` takes apart."""
-    return all(type(edge) is MixedOperation and all(map(ordinary, edge.modules())) for edge in cell.edges)
+    return all(type(edge) is MixedOperation and all(map(ordinary, inside(edge))) for edge in cell.edges)
 
 
 def mix_all(
