@@ -19,6 +19,7 @@ A gradient that is to be differentiated again (``create_graph=True``) is that of
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -73,26 +74,31 @@ def for_each(weight: Tensor, beside: int) -> Tensor:
 # Convolutions
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    """A k×k convolution of each channel with itself, k odd, with padding dilation·(k − 1)/2.
+def depthwise_conv(x: Tensor, weight: Tensor, stride: int, dilation: int, pointwise: Tensor | None = None) -> Tensor:
+    """A k×k convolution of each channel with itself, k odd, with padding dilation·(k − 1)/2; then a 1×1 one, if given.
 
     Parameters
     ----------
     x : Tensor, N × C × H × W
     weight : Tensor, C × 1 × k × k
     stride, dilation : 1 or 2
+    pointwise : Tensor, O × C × 1 × 1, optional
 
     Notes
     -----
-    Its gradients: see `_input_gradient` and `_weight_gradient`. With stride 2 and dilation 2 the output reads pixels of
-    even rows and columns alone: it is the ordinary convolution of those.
+    Its gradients: see `_input_gradient` and `_weight_gradient`. Where weights want none (α's pass), no map is kept for
+    them. With stride 2 and dilation 2 the output reads pixels of even rows and columns alone: it is the ordinary
+    convolution of those.
     """
     x, weight = in_autocast(x), in_autocast(weight)
-    if x.shape[1] > len(weight):
-        weight = weight.repeat(x.shape[1] // len(weight), 1, 1, 1)
+    beside = x.shape[1] // len(weight)
+    if beside > 1:
+        weight = weight.repeat(beside, 1, 1, 1)
+    if pointwise is not None:
+        pointwise = for_each(in_autocast(pointwise), beside)
     if stride == dilation == 2:
-        return _Depthwise.apply(*_EveryOther.apply(x, 0), weight, 1, 1)
-    return _Depthwise.apply(x, weight, stride, dilation)
+        return _Depthwise.apply(*_EveryOther.apply(x, 0), weight, pointwise, 1, 1)
+    return _Depthwise.apply(x, weight, pointwise, stride, dilation)
 
 
 def widened_depthwise(x: Tensor, wide: Tensor, weight: Tensor) -> Tensor:
@@ -135,23 +141,44 @@ class _EveryOther(torch.autograd.Function):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.dilation = stride, dilation
-        return _convolve(x, weight, stride, dilation)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, pointwise: Tensor | None, stride: int, dilation: int) -> Tensor:
+        y = _convolve(x, weight, stride, dilation)
+        ctx.shapes, ctx.how = (x.shape, y.shape), (stride, dilation)
+        # Only the weights' gradients read the maps that they were applied to.
+        trains = any(ctx.needs_input_grad[1:3])
+        kept = (x, y if pointwise is not None else None) if trains else (None, None)
+        ctx.save_for_backward(*kept, weight, pointwise)
+        return y if pointwise is None else functional.conv2d(y, pointwise)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        x, y, weight, pointwise = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_again(lambda x, w: _convolve(x, w, ctx.stride, ctx.dilation), [x, weight], gradient), None, None
+            x = gradient.new_zeros(ctx.shapes[0]).requires_grad_() if x is None else x
+            return *_again(partial(_separable, *ctx.how), [x, weight, pointwise], gradient), None, None
         gradient = channels_last(gradient)
-        of_x = of_weight = None
+        of_x = of_weight = of_pointwise = None
+        x, y = (
+            _unread(gradient, shape) if map_ is None else map_ for map_, shape in zip((x, y), ctx.shapes, strict=True)
+        )
+        if pointwise is not None:
+            gradient, of_pointwise = _gradients(gradient, y, pointwise, wanted=(True, ctx.needs_input_grad[2]))
         if ctx.needs_input_grad[0]:
-            of_x = _input_gradient(gradient, x, weight, ctx.stride, ctx.dilation)
+            of_x = _input_gradient(gradient, x, weight, *ctx.how)
         if ctx.needs_input_grad[1]:
-            of_weight = _weight_gradient(gradient, x, weight.shape[-1], ctx.stride, ctx.dilation)
-        return of_x, of_weight, None, None
+            of_weight = _weight_gradient(gradient, x, weight.shape[-1], *ctx.how)
+        return of_x, of_weight, of_pointwise, None, None
+
+
+def _separable(stride: int, dilation: int, x: Tensor, weight: Tensor, pointwise: Tensor | None) -> Tensor:
+    """What `_Depthwise` computes."""
+    y = _convolve(x, weight, stride, dilation)
+    return y if pointwise is None else functional.conv2d(y, pointwise)
+
+
+def _unread(like: Tensor, shape: torch.Size) -> Tensor:
+    """A map of which a kernel wants to know the shape alone."""
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -168,9 +195,9 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, di
         return _convolve(gradient, weight.flip(2, 3), 1, dilation)
     half = (weight.shape[-1] - 1) // 2
     wide = torch.promote_types(x.dtype, torch.float32)
-    unread = torch.empty_like(x, dtype=wide)
+    gradient, weight, unread = gradient.to(wide), weight.to(wide), torch.empty_like(x, dtype=wide)
     options = {"stride": stride, "padding": (half, half), "groups": len(weight)}
-    return _backward(gradient.to(wide), unread, weight.to(wide), **options, which=0).to(x.dtype)
+    return _gradients(gradient, unread, weight, **options, wanted=(True, False))[0].to(x.dtype)
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
@@ -187,7 +214,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dila
     def of_columns(columns: int, gradient: Tensor, x: Tensor, padding: int, padding_across: int) -> Tensor:
         part = x.new_empty(x.shape[1], 1, kernel, columns)
         options = {"stride": stride, "padding": (padding, padding_across), "groups": x.shape[1]}
-        return _backward(gradient, x, part, **options, which=1)
+        return _gradients(gradient, x, part, **options, wanted=(False, True))[1]
 
     width = x.shape[3]
     if kernel <= 3 or width < half:
@@ -221,7 +248,7 @@ def _phases(x: Tensor) -> Tensor:
     return _pairs(rows.permute(0, 3, 1, 2))
 
 
-def _backward(
+def _gradients(
     gradient: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -229,13 +256,12 @@ def _backward(
     stride: int = 1,
     padding: tuple[int, int] = (0, 0),
     groups: int = 1,
-    which: int,
-) -> Tensor:
-    """PyTorch's own gradient of a convolution: that of its input (`which` 0) or of its weight (1)."""
-    wanted = [which == 0, which == 1, False]
+    wanted: tuple[bool, bool],
+) -> Sequence[Tensor]:
+    """PyTorch's own gradients of a convolution: of its input and of its weight, if `wanted`."""
     return torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, [stride] * 2, padding, [1, 1], False, [0, 0], groups, wanted
-    )[which]
+        gradient, x, weight, None, [stride] * 2, padding, [1, 1], False, [0, 0], groups, [*wanted, False]
+    )[:2]
 
 
 # Sums, norms, concatenation
@@ -461,21 +487,14 @@ def _over_map(channels: Tensor) -> Tensor:
 
 def _side_by_side(x: Tensor) -> Tensor:
     """N × C × H × W → 1 × k·C × N·H·W/k × 1, a view: `_rows` as an image, for which sums are faster."""
-    rows, width = _shape_of_rows(x)
-    return x.as_strided((1, width, rows, 1), (x.numel(), 1, width, width))
+    x, width = channels_last(x), _beside(x) * x.shape[1]
+    return x.as_strided((1, width, x.numel() // width, 1), (x.numel(), 1, width, width))
 
 
 def _rows(x: Tensor) -> Tensor:
     """N × C × H × W → N·H·W/k × k·C: k pixels in each row, which then are long enough for a processor's vectors."""
-    rows, width = _shape_of_rows(x)
-    return x.as_strided((rows, width), (width, 1))
-
-
-def _shape_of_rows(x: Tensor) -> tuple[int, int]:
-    if not x.is_contiguous(memory_format=torch.channels_last):
-        raise RuntimeError("channels must be innermost in memory")
-    width = _beside(x) * x.shape[1]
-    return x.numel() // width, width
+    x, width = channels_last(x), _beside(x) * x.shape[1]
+    return x.as_strided((x.numel() // width, width), (width, 1))
 
 
 def _beside(x: Tensor) -> int:

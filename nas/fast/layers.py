@@ -28,7 +28,8 @@ def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
             x, own = layer(x), False  # whoever looks on may keep the result
             continue
         if is_depthwise(layer):
-            x = depthwise_conv(x, layer.weight, layer.stride[0], layer.dilation[0])
+            pointwise = layers.pop(0).weight if layers and is_pointwise(layers[0]) and ordinary(layers[0]) else None
+            x = depthwise_conv(x, layer.weight, layer.stride[0], layer.dilation[0], pointwise)
         elif isinstance(layer, nn.BatchNorm2d) and layer.num_features % VECTOR and sharing.world() == 1:
             x = batch_norm(x, layer)
         elif layers and is_pointwise(layer) and narrows(layers[0]) and ordinary(layers[0]):
