@@ -59,15 +59,22 @@ def functional_loss(supernet: Supernet, precision: int | str = 32, algorithm: Al
         algorithm = Algorithm()
         algorithm.prepare(supernet)
     scratch = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+    tied = _tied(supernet)
 
     def loss(weights: Mapping[str, Tensor], batch: Batch, mixtures: Sequence[Mixture] | None = None) -> Tensor:
         images, labels = batch
         with autocast(images.device, precision):
             mixtures = mixtures or algorithm.mixtures(supernet.alphas(), "alpha")
-            logits = functional_call(supernet, {**weights, **scratch}, (images, mixtures))
+            logits = functional_call(supernet, {**weights, **scratch}, (images, mixtures), tie_weights=tied)
             return cross_entropy(logits, labels)
 
     return loss
+
+
+def _tied(supernet: Supernet) -> bool:
+    """Whether a tensor has several names, which an operation of one's own may give it; to ask takes long."""
+    every = [*supernet.named_parameters(remove_duplicate=False), *supernet.named_buffers(remove_duplicate=False)]
+    return len({id(tensor) for _, tensor in every}) < len(every)
 
 
 def search(

@@ -151,6 +151,20 @@ def test_functional_loss_is_the_loss_of_the_module() -> None:
     assert found.item() == nn.functional.cross_entropy(supernet(images), labels).item()
 
 
+def test_functional_loss_moves_all_places_of_a_tied_weight() -> None:
+    """An operation of one's own may use a weight twice; `weights` has one name for it."""
+    supernet = small_supernet(double=True)
+    one, other = [m for m in supernet.cells[0].modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)][:2]
+    one.weight = other.weight
+    images, labels = torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    doubled = {name: 2 * weight.detach() for name, weight in supernet.weights().items()}
+    found = functional_loss(supernet)(doubled, (images, labels))
+    with torch.no_grad():
+        for weight in supernet.weights().values():
+            weight.mul_(2)
+    torch.testing.assert_close(found, nn.functional.cross_entropy(supernet(images), labels), rtol=0, atol=1e-12)
+
+
 def loaders(count: int = 24, brighter: int = 150, batch_size: int = 8) -> tuple[Batches, Batches, Batches]:
     """Images of which a row, by so much brighter, tells the class."""
     generator = torch.Generator().manual_seed(3)
