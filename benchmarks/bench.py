@@ -53,10 +53,11 @@ def _search(space: str, order: str, **options: object) -> Case:
     return Case(**{"plain": ("plain_search", {}), "ours": ("our_search", {})} | options, setting=setting, small=small)
 
 
-def _evaluation(genotype: str) -> Case:
+def _evaluation(genotype: str, **options: object) -> Case:
     setting = {"genotype": genotype, "nodes": 4, "channels": 36, "layers": 8, "batch": 96, "size": 32}
     small = {"channels": 4, "layers": 2, "batch": 4, "size": 8}
-    return Case(("plain_evaluation", {}), ("our_evaluation", {}), setting, small)
+    sides = {"plain": ("plain_evaluation", {}), "ours": ("our_evaluation", {})}
+    return Case(**sides | options, setting=setting, small=small)
 
 
 def _truth(size: int, **options: object) -> Case:
@@ -81,9 +82,12 @@ CASES: dict[str, Case] = {
         steps=1,
         memory=False,
     ),
-    # Its "plain" side is the library too, in float32.
+    # Their "plain" side is the library too, in float32.
     "search_bf16": _search(
         "darts", "first", plain=("our_search", {}), ours=("our_search", {"precision": "bf16"}), opt_in=True
+    ),
+    "evaluate_bf16": _evaluation(
+        "DARTS_V2", plain=("our_evaluation", {}), ours=("our_evaluation", {"precision": "bf16"}), opt_in=True
     ),
 }
 # A step of each of 27 networks of one node: one by one (plain, or on the fast path) against fused into one.
@@ -104,7 +108,6 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.bench", description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(CASES)} (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of processes (default: 3)")
-    parser.add_argument("--bf16", action="store_true", help="also search_bf16: the library in bfloat16 against float32")
     measure.add_options(parser)
     options = parser.parse_args()
     unknown = sorted(set(options.names) - set(CASES))
@@ -113,8 +116,6 @@ def main() -> None:
     if min(options.repeats, options.threads) < 1:
         parser.error("--repeats and --threads must be at least 1")
     names = options.names or [name for name, case in CASES.items() if not case.opt_in]
-    if options.bf16 and "search_bf16" not in names:
-        names.append("search_bf16")
     results = []
     bar = tqdm(total=len(names) * options.repeats, unit="pair", disable=not sys.stderr.isatty())
     for name in names:

@@ -198,13 +198,22 @@ def plain_evaluation(
 
 
 def our_evaluation(
-    device: torch.device, steps: int, *, genotype: str, nodes: int, channels: int, layers: int, batch: int, size: int
+    device: torch.device,
+    steps: int,
+    *,
+    genotype: str,
+    nodes: int,
+    channels: int,
+    layers: int,
+    batch: int,
+    size: int,
+    precision: int | str = 32,
 ) -> list[float]:
     network = Network(
         _genotype(genotype, nodes), channels=channels, layers=layers, num_classes=CLASSES, auxiliary=True
     ).to(device)
     batches, test_batches = _repeated(device, steps, batch, size), Repeated(random_batch(device, 2, size), 1)
-    train(accelerate(network), batches, test_batches, recipe(), auxiliary_weight=0.4, seed=0)
+    train(accelerate(network), batches, test_batches, recipe(precision), auxiliary_weight=0.4, seed=0)
     return batches.seconds()
 
 
