@@ -153,8 +153,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, weight, pointwise = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            x = gradient.new_zeros(ctx.shapes[0]).requires_grad_() if x is None else x
+        if torch.is_grad_enabled() and x is not None:
             return *_again(partial(_separable, *ctx.how), [x, weight, pointwise], gradient), None, None
         gradient = channels_last(gradient)
         of_x = of_weight = of_pointwise = None
@@ -178,6 +177,8 @@ def _separable(stride: int, dilation: int, x: Tensor, weight: Tensor, pointwise:
 
 def _unread(like: Tensor, shape: torch.Size) -> Tensor:
     """A map of which a kernel wants to know the shape alone."""
+    if torch.is_grad_enabled():
+        return like.new_zeros(()).expand(shape)  # it will be kept
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
 
 
@@ -195,7 +196,7 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, di
         return _convolve(gradient, weight.flip(2, 3), 1, dilation)
     half = (weight.shape[-1] - 1) // 2
     wide = torch.promote_types(x.dtype, torch.float32)
-    gradient, weight, unread = gradient.to(wide), weight.to(wide), torch.empty_like(x, dtype=wide)
+    gradient, weight, unread = gradient.to(wide), weight.to(wide), _unread(gradient.to(wide), x.shape)
     options = {"stride": stride, "padding": (half, half), "groups": len(weight)}
     return _gradients(gradient, unread, weight, **options, wanted=(True, False))[0].to(x.dtype)
 

@@ -193,9 +193,58 @@ def test_gradients_of_gradients_by_finite_differences():
 
     check(lambda x, w: kernels.depthwise_conv(x, w, 1, 1), x, weight)
     check(lambda x, w: kernels.depthwise_conv(x, w, 2, 2), x, weight)
+    pointwise = torch.randn(2, 3, 1, 1).double().requires_grad_()
+    fixed = weight.detach(), pointwise.detach()
+    for stride, dilation in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        check(lambda x, w, p, s=stride, d=dilation: kernels.depthwise_conv(x, w, s, d, p), x, weight, pointwise)
+        check(lambda x, s=stride, d=dilation: kernels.depthwise_conv(x.sin(), fixed[0], s, d, fixed[1]), x)
+    check(lambda x, p: kernels.depthwise_conv(x.sin(), fixed[0], 1, 1, p), x, pointwise)
     check(kernels.every_other, x)
     check(lambda x, y: kernels.concat([x, y]), x, y)
     check(lambda w, x, y: kernels.weighted_sum([x, y], w), weights, x, y)
     check(lambda w, x, y: kernels.weighted_norms([x, y], plain_norms, w), weights, x, y)
     check(lambda x: kernels.batch_norm(x, norm), x)
     check(lambda x: kernels.pool_and_norm(x, nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), plain_norms), x)
+
+
+def kept(function: Callable[[], Tensor]) -> int:
+    """Bytes that a backward pass, and one more through it, would find kept."""
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        alive.append(tensor)  # or another would take its place
+        return tensor
+
+    alive: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        function()
+    return sum(sizes.values())
+
+
+def test_no_map_is_kept_for_weights_that_want_no_gradient() -> None:
+    x, weight, pointwise = draw(4, 8, 16, 16), torch.randn(8, 1, 3, 3).double(), torch.randn(8, 8, 1, 1).double()
+    fixed = kept(lambda: kernels.depthwise_conv(x, weight, 1, 1, pointwise))
+    assert fixed == (weight.numel() + pointwise.numel()) * 8
+    weight.requires_grad_()
+    trained = kept(lambda: kernels.depthwise_conv(x, weight, 1, 1, pointwise))
+    assert trained == fixed + 2 * x.numel() * 8
+
+
+def test_nor_for_a_gradient_that_is_differentiated_again() -> None:
+    """R-DARTS's eigenvalue takes what memory there is."""
+    x, weight, pointwise = draw(4, 8, 16, 16), torch.randn(8, 1, 3, 3).double(), torch.randn(8, 8, 1, 1).double()
+
+    def plain(x: Tensor) -> Tensor:
+        return nn.functional.conv2d(nn.functional.conv2d(x, weight, padding=1, groups=8), pointwise)
+
+    def bytes_of(function: Callable[[Tensor], Tensor]) -> int:
+        """Of three edges that leave one state."""
+        y = x.sin()
+        return kept(
+            lambda: torch.autograd.grad(sum(function(y).square().sum() for _ in range(3)), x, create_graph=True)
+        )
+
+    between = 3 * x.numel() * 8  # what PyTorch keeps between the two convolutions
+    assert bytes_of(lambda x: kernels.depthwise_conv(x, weight, 1, 1, pointwise)) <= bytes_of(plain) - between
