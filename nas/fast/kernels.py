@@ -196,9 +196,9 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, di
         return _convolve(gradient, weight.flip(2, 3), 1, dilation)
     half = (weight.shape[-1] - 1) // 2
     wide = torch.promote_types(x.dtype, torch.float32)
-    gradient, weight, unread = gradient.to(wide), weight.to(wide), _unread(gradient.to(wide), x.shape)
-    options = {"stride": stride, "padding": (half, half), "groups": len(weight)}
-    return _gradients(gradient, unread, weight, **options, wanted=(True, False))[0].to(x.dtype)
+    gradient, options = gradient.to(wide), {"stride": stride, "padding": (half, half), "groups": len(weight)}
+    unread = _unread(gradient, x.shape)
+    return _gradients(gradient, unread, weight.to(wide), **options, wanted=(True, False))[0].to(x.dtype)
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:

@@ -1,4 +1,5 @@
-"""A training's step on a GPU, recorded once an epoch and repeated: a CUDA graph (Nguyen et al., "CUDA graphs", 2021).
+"""A training's step on a GPU, recorded once an epoch and repeated: a CUDA graph (Nguyen et al., "Accelerating
+PyTorch with CUDA graphs", 2021).
 
 A step at DARTS's size launches thousands of kernels, each for less time than its launch takes. A graph launches all of
 them at once. What it repeats are the same kernels on the same memory with the same numbers of the host, so it holds for
