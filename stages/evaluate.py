@@ -29,7 +29,7 @@ def train(context: Context, genotype: str, layers: int) -> tuple[Network | Bench
     p, prepared = context.params.evaluate, context.prepared
     check_image(p.stem, prepared.shape)
     found = load(genotype_file(genotype))
-    fast = context.params.fast
+    fast = context.fast
     settings = context.settings(p, exclude=("genotypes", "layers", "seeds"), genotype=found.to_dict(), fast=fast)
 
     torch.manual_seed(context.seed)

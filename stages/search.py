@@ -56,7 +56,7 @@ def build(context: Context, searched: Search) -> tuple[Supernet, Algorithm]:
         recompute=p.recompute,
         **algorithm.supernet(),
     ).to(context.device)
-    if context.params.fast != "off":
+    if context.fast != "off":
         accelerate(supernet)
     return supernet, algorithm
 
@@ -67,7 +67,7 @@ def train(context: Context, supernet: Supernet, algorithm: Algorithm) -> tuple[l
     from nas.training.recipe import Recipe, augmentation
 
     p, prepared = context.params.search, context.prepared
-    settings = context.settings(p, exclude=("spaces", "algorithms", "seeds"), fast=context.params.fast)
+    settings = context.settings(p, exclude=("spaces", "algorithms", "seeds"), fast=context.fast)
     weights_half, alpha_half = prepared.train.part(0), prepared.train.part(1)
     return search(
         supernet,

@@ -70,7 +70,7 @@ def groups_of(genotypes: Sequence[Genotype], size: int) -> Iterator[list[Genotyp
 def together(context: Context, section: CellTraining) -> int:
     """How many networks train as one by this recipe."""
     p, (_, height, width) = context.params.truth, context.prepared.shape
-    if context.params.fast == "off":
+    if context.fast == "off":
         return 1
     if context.device.type != "cpu":
         return p.together
@@ -94,7 +94,7 @@ def train_group(
         channels=p.channels,
         genotypes=[genotype.to_dict() for genotype in genotypes],
         seeded_as=seeded_as,
-        fast=context.params.fast,
+        fast=context.fast,
     )
     networks = networks_of(context, genotypes, section.stem, seeded_as)
     data = (
@@ -106,7 +106,7 @@ def train_group(
     name, how = f"{context.name}/{recipe}-{seed}-{key}", Recipe.of(settings)
     if len(networks) > 1:
         return train_together(networks, *data, how, seed=seeded_as, key=key, name=name)
-    if context.params.fast != "off":
+    if context.fast != "off":
         accelerate(networks[0])
     return [train(networks[0], *data, how, seed=seeded_as, key=key, name=name)]
 

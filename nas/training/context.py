@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nas.pipeline.code import training_fingerprint
@@ -72,6 +73,14 @@ class Context:
         digest.update(training_fingerprint(stage, *arguments.split("-"), params=self.params).encode())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def fast(self) -> str:
+        """The parameter. Who asks for graphs where there are none is told, once."""
+        alone = self.params.devices * self.params.nodes == 1
+        if self.params.fast == "graph" and not (alone and self.device.type == "cuda"):
+            log.info("fast: graph is for a training on one GPU: here it does what auto does")
+        return self.params.fast
+
     def test_batches(self, batch_size: int = 128) -> Batches:
         """All test images, in their order."""
         return self.prepared.batches(self.prepared.test, batch_size=batch_size)
@@ -97,8 +106,6 @@ def begin(params: Params, name: str, seeded_as: str | None = None) -> Context | 
 
     gc.enable()
     device = choose_device(params.device, params.threads)
-    if params.fast == "graph" and (device.type != "cuda" or params.devices * params.nodes > 1):
-        log.info("fast: graph is for a training on one GPU: here it does what auto does")
     if not distributed.start(device, params.devices, params.nodes):
         return None
     return Context(params, name, device, dataset.load(DATA, device, cpus()), seed_for(params.seed, seeded_as or name))

@@ -425,7 +425,7 @@ def test_an_empty_text():
         ("precision", 16, "32 or 'bf16'"),
         ("precision", "32", "32 or 'bf16'"),
         ("precision", "fp16", "32 or 'bf16'; did you mean bf16?"),
-        ("fast", False, "'auto' or 'off'"),
+        ("fast", False, "'auto', 'graph' or 'off'"),
         ("search.stem", "imagnet", "'cifar' or 'imagenet'; did you mean imagenet?"),
         ("evaluate.stem", None, "'cifar' or 'imagenet'"),
         (

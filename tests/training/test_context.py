@@ -60,9 +60,9 @@ def test_whoever_only_started_the_processes_has_no_context(params: Params, monke
     ("device", "devices", "fast", "told"),
     [("cpu", 1, "graph", True), ("cuda", 2, "graph", True), ("cuda", 1, "graph", False), ("cpu", 1, "auto", False)],
 )
-def test_who_asks_for_graphs_and_gets_none_is_told(params, monkeypatch, caplog, device, devices, fast, told) -> None:
-    monkeypatch.setattr("nas.training.device.choose_device", lambda *_: torch.device(device))
-    monkeypatch.setattr("nas.training.distributed.start", lambda device, devices, nodes: False)
+def test_who_asks_for_graphs_and_gets_none_is_told(params, caplog, device, devices, fast, told) -> None:
+    asked = params.model_copy(update={"devices": devices, "fast": fast})
     with caplog.at_level("INFO", "nas"):
-        begin(params.model_copy(update={"devices": devices, "fast": fast}), "search@darts-darts-0")
-    assert ("fast: graph is for a training on one GPU" in caplog.text) == told
+        here = Context(asked, "search@darts-darts-0", torch.device(device), None, 7)
+        assert here.fast == here.fast == fast
+    assert caplog.text.count("fast: graph is for a training on one GPU") == told
