@@ -15,7 +15,8 @@ Where a map has fewer channels than a processor's vectors have numbers, several 
 In bfloat16's autocast maps and the weights of convolutions are bfloat16; statistics, scales and the gradients of scales
 are float32.
 
-A gradient that is to be differentiated again (``create_graph=True``) is that of the plain form.
+A gradient that is to be differentiated again (``create_graph=True``) is that of the plain form, but for convolutions by
+fixed weights: theirs are differentiated as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -157,13 +158,11 @@ class _Depthwise(torch.autograd.Function):
             return *_again(partial(_separable, *ctx.how), [x, weight, pointwise], gradient), None, None
         gradient = channels_last(gradient)
         of_x = of_weight = of_pointwise = None
-        x, y = (
-            _unread(gradient, shape) if map_ is None else map_ for map_, shape in zip((x, y), ctx.shapes, strict=True)
-        )
         if pointwise is not None:
+            y = _unread(gradient, ctx.shapes[1]) if y is None else y
             gradient, of_pointwise = _gradients(gradient, y, pointwise, wanted=(True, ctx.needs_input_grad[2]))
         if ctx.needs_input_grad[0]:
-            of_x = _input_gradient(gradient, x, weight, *ctx.how)
+            of_x = _input_gradient(gradient, ctx.shapes[0], weight, *ctx.how)
         if ctx.needs_input_grad[1]:
             of_weight = _weight_gradient(gradient, x, weight.shape[-1], *ctx.how)
         return of_x, of_weight, of_pointwise, None, None
@@ -187,7 +186,7 @@ def _convolve(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
     return functional.conv2d(x, weight, None, stride, padding, dilation, groups=len(weight))
 
 
-def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+def _input_gradient(gradient: Tensor, shape: torch.Size, weight: Tensor, stride: int, dilation: int) -> Tensor:
     """Without stride: the output's gradient, convolved with the kernel turned by 180 degrees.
 
     With stride in float32 at least: in bfloat16 PyTorch's takes 30 times as long.
@@ -195,10 +194,10 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, di
     if stride == 1:
         return _convolve(gradient, weight.flip(2, 3), 1, dilation)
     half = (weight.shape[-1] - 1) // 2
-    wide = torch.promote_types(x.dtype, torch.float32)
-    gradient, options = gradient.to(wide), {"stride": stride, "padding": (half, half), "groups": len(weight)}
-    unread = _unread(gradient, x.shape)
-    return _gradients(gradient, unread, weight.to(wide), **options, wanted=(True, False))[0].to(x.dtype)
+    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    options = {"stride": stride, "padding": (half, half), "groups": len(weight)}
+    of_x, _ = _gradients(wide, _unread(wide, shape), weight.to(wide.dtype), **options, wanted=(True, False))
+    return of_x.to(gradient.dtype)
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:

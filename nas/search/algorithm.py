@@ -165,8 +165,6 @@ class Algorithm(nn.Module):
 class Cooled(Algorithm):
     """An algorithm whose draws have a temperature τ, which falls linearly over the epochs from `tau` to `tau_min`."""
 
-    repeats = True
-
     tau: float
     tau_min: float
 

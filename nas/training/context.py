@@ -76,8 +76,9 @@ class Context:
     @cached_property
     def fast(self) -> str:
         """The parameter. Who asks for graphs where there are none is told, once."""
-        alone = self.params.devices * self.params.nodes == 1
-        if self.params.fast == "graph" and not (alone and self.device.type == "cuda"):
+        from nas.training import graph
+
+        if self.params.fast == "graph" and not graph.applies(self.device, asked=True):
             log.info("fast: graph is for a training on one GPU: here it does what auto does")
         return self.params.fast
 

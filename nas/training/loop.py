@@ -114,8 +114,7 @@ class Meter:
     def means(self) -> tuple[float, float, float]:
         """Loss, top-1 and top-5 accuracy in percent (top-5 of fewer than five classes is 100)."""
         (sums,) = sharing.mean([self.sums])
-        loss, top1, top5, count = sums.tolist()
-        loss, top1, top5 = (total / count for total in (loss, top1, top5))
+        loss, top1, top5 = (sums[:3] / sums[3]).tolist()
         return loss, 100 * top1, 100 * top5
 
 

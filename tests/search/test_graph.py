@@ -5,12 +5,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
-from test_algorithms import OWN, Doubled, small
+from test_algorithms import Doubled, made, small
 from test_search import crashing, loaders
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,7 +22,7 @@ from nas.fast import accelerate
 from nas.networks.network import Network
 from nas.pipeline.errors import UserError
 from nas.pipeline.params import ADDED, MIXING
-from nas.search.algorithm import Algorithm, make
+from nas.search.algorithm import Algorithm
 from nas.search.loop import AlphaRecipe, search
 from nas.space.published import PUBLISHED
 from nas.training import graph, loop
@@ -83,9 +84,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def made(name: str) -> Algorithm:
-    parameters = {key: value for part in name.split("+") for key, value in OWN.get(part, {}).items()}
-    return make(name, parameters)
+def steps(recorded: bool) -> Any:
+    """Where steps are repeated, or all computed. Not by another `fast`: Adam would count on the host, and round so."""
+    computed = mock.patch.object(graph, "repeated", lambda step, device, asked: step)
+    return nullcontext() if recorded else computed
 
 
 def searched(algorithm: Algorithm, *, recorded: bool, key: str | None = None) -> list[Any]:
@@ -94,8 +96,7 @@ def searched(algorithm: Algorithm, *, recorded: bool, key: str | None = None) ->
     for each in batches:
         each.__class__ = Doubled
     recipe = Recipe(epochs=2, learning_rate=0.1, weight_decay=3e-4, gradient_clip=5.0, fast="graph")
-    # Not by another `fast`: Adam would count its steps on the host, with another rounding.
-    with nullcontext() if recorded else mock.patch.object(graph, "repeated", lambda step, device, asked: step):
+    with steps(recorded):
         found = search(supernet, *batches, recipe, AlphaRecipe(0.05), algorithm, seed=1, key=key)
     return [*found, {name: value.tolist() for name, value in supernet.state_dict().items()}]
 
@@ -107,8 +108,11 @@ def test_a_search_of_repeated_steps_has_the_same_bits(on_cpu: None, name: str) -
     assert Recording.made == (0 if left_alone else 2)  # once an epoch
 
 
-def test_a_search_that_was_killed_goes_on_with_the_same_bits(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_was_killed_goes_on_with_the_same_bits(
+    on_cpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What Adam counts on the device is part of the checkpoint."""
+    monkeypatch.setenv("NAS_CHECKPOINTS", str(tmp_path))
     with crashing(monkeypatch, epochs=1):
         searched(made("darts"), recorded=True, key="killed")
     assert searched(made("darts"), recorded=True, key="killed") == searched(made("darts"), recorded=False)
@@ -123,7 +127,7 @@ def trained(recipe: Recipe, *, recorded: bool) -> list[Any]:
         Batches(images, torch.arange(38) % 3, batch_size=10, mean=[0.5] * 3, std=[0.2] * 3, shuffle=shuffle)
         for shuffle in (True, False)
     ]
-    with nullcontext() if recorded else mock.patch.object(graph, "repeated", lambda step, device, asked: step):
+    with steps(recorded):
         history = loop.train(network, *batches, recipe, auxiliary_weight=0.4, drop_path=0.5, seed=1)
     return [history, {name: value.tolist() for name, value in network.state_dict().items()}]
 

@@ -60,8 +60,9 @@ def test_whoever_only_started_the_processes_has_no_context(params: Params, monke
     ("device", "devices", "fast", "told"),
     [("cpu", 1, "graph", True), ("cuda", 2, "graph", True), ("cuda", 1, "graph", False), ("cpu", 1, "auto", False)],
 )
-def test_who_asks_for_graphs_and_gets_none_is_told(params, caplog, device, devices, fast, told) -> None:
+def test_who_asks_for_graphs_and_gets_none_is_told(params, monkeypatch, caplog, device, devices, fast, told) -> None:
     asked = params.model_copy(update={"devices": devices, "fast": fast})
+    monkeypatch.setattr("nas.data.sharing.world", lambda: devices)  # as `begin` has started them
     with caplog.at_level("INFO", "nas"):
         here = Context(asked, "search@darts-darts-0", torch.device(device), None, 7)
         assert here.fast == here.fast == fast
